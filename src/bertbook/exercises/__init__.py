@@ -1,0 +1,43 @@
+"""Exercises that check themselves: one module a chapter, one function an exercise.
+
+A check takes the reader's answer and returns a :class:`Verdict`. It looks for the usual
+mistakes before it says "wrong", and an answer still left as ``...`` is no mistake.
+"""
+
+from dataclasses import dataclass
+
+__all__ = ["Verdict", "correct", "is_open", "open_answer", "wrong"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a check says: whether the answer passed, and a sentence; true if it passed."""
+
+    passed: bool
+    message: str
+
+    def __bool__(self) -> bool:
+        return self.passed
+
+    def __repr__(self) -> str:
+        return self.message
+
+
+def correct(message: str) -> Verdict:
+    """The answer is right; the message says what follows from it."""
+    return Verdict(True, f"✓ Right. {message}")
+
+
+def wrong(hint: str) -> Verdict:
+    """The answer is not right; the hint says where to look, not what to write."""
+    return Verdict(False, f"✗ Not yet. {hint}")
+
+
+def is_open(answer: object) -> bool:
+    """Whether the reader has not put in an answer: the dots still stand."""
+    return answer is ...
+
+
+def open_answer() -> Verdict:
+    """The dots still stand."""
+    return Verdict(False, "○ Open. Put your answer in place of the dots and run the cell again.")
