@@ -1,0 +1,79 @@
+# Every target first makes .venv and installs what it needs there, once (tools/setup.py).
+
+.DEFAULT_GOAL := help
+.NOTPARALLEL:
+.PHONY: help book test lab notebooks experiments clean
+
+# PYTHON=/path/to/python3.11 and CHROMIUM=/path/to/chromium name what is not on the PATH.
+ifeq ($(origin PYTHON), undefined)
+PYTHON := $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && { echo $$p; break; }; done)
+endif
+ifeq ($(origin CHROMIUM), undefined)
+CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
+endif
+
+BIN := .venv/bin
+PACKAGES = .venv/lib/python3.11/site-packages
+
+define setup
+@command -v "$(PYTHON)" >/dev/null || { \
+  echo 'No Python found$(if $(PYTHON), at $(PYTHON)). Python 3.11 is needed: install it'; \
+  echo '(Debian 12: apt-get install python3.11 python3.11-venv) and run the command again,'; \
+  echo 'or name it: make $@ PYTHON=/path/to/python3.11'; exit 1; } >&2
+@"$(PYTHON)" tools/setup.py $(1)
+endef
+
+help:
+	@echo 'make book         build the book: _build/html/index.html'
+	@echo 'make test         build it, check style, code, notebooks and pages (needs Chromium)'
+	@echo 'make lab          open the notebooks in JupyterLab'
+	@echo 'make notebooks    bring the notebooks in step with the package and run them again;'
+	@echo '                  one of them: make notebooks NOTEBOOK=book/folder/name.ipynb'
+	@echo 'make experiments  run the long experiments again'
+	@echo 'make clean        remove what was built; rm -rf .venv removes what was installed'
+
+book:
+	$(call setup,book)
+	$(BIN)/jupyter-book build book --config _config.yml --toc _toc.yml --path-output . -W -n --keep-going
+	@echo 'The book: _build/html/index.html'
+
+# One thread in each of pytest's two processes: together they keep two cores busy.
+test: export OMP_NUM_THREADS := 1
+test: export CHROMIUM := $(CHROMIUM)
+test:
+	@test -x "$(CHROMIUM)" || { \
+	  echo 'No Chromium found$(if $(CHROMIUM), at $(CHROMIUM)). The tests open every page in it: install it'; \
+	  echo '(Debian: apt-get install chromium) and run the command again, or name it:'; \
+	  echo 'make test CHROMIUM=/path/to/chromium'; exit 1; } >&2
+	$(call setup,all)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	@$(MAKE) --no-print-directory book
+	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Nothing is fetched: no news, no look for updates, no extension catalogue. The notebooks find d3
+# and jQuery under /static. LAB_OPTIONS='--no-browser --port=8000' and the like go to JupyterLab.
+lab:
+	$(call setup,all)
+	$(BIN)/jupyter lab \
+	  --ServerApp.root_dir=. \
+	  --ServerApp.extra_static_paths=$(PACKAGES)/mpld3/js \
+	  --ServerApp.extra_static_paths=$(PACKAGES)/xstatic/pkg/jquery/data \
+	  --LabApp.default_url=/lab/tree/book \
+	  --LabApp.news_url=None \
+	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
+	  --LabApp.extension_manager=readonly $(LAB_OPTIONS)
+
+notebooks:
+	$(call setup,all)
+	$(BIN)/python tools/notebooks.py $(NOTEBOOK)
+
+experiments:
+	$(call setup,all)
+	@set -e; for script in experiments/*.py; do \
+	  if [ -e "$$script" ]; then echo "$$script"; $(BIN)/python "$$script"; \
+	  else echo 'There are no experiments yet.'; fi; done
+
+clean:
+	rm -rf _build .pytest_cache .ruff_cache .hypothesis .jupyter_cache
+	find book experiments src tests tools -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
