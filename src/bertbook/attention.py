@@ -19,6 +19,7 @@ __all__ = [
     "additive_score",
     "bilinear_score",
     "causal_mask",
+    "check_attention_inputs",
     "dot_score",
     "masked_softmax",
     "padding_mask",
@@ -189,6 +190,39 @@ def masked_softmax(
     return weights.masked_fill(empty, 0.0)  # [..., T, S]
 
 
+def check_attention_inputs(query: Tensor, key: Tensor, value: Tensor) -> None:
+    """Refuse tensors that do not fit together, naming what is wrong.
+
+    Args:
+        query: should be ``[..., T, Dk]``.
+        key: should be ``[..., S, Dk]``.
+        value: should be ``[..., S, Dv]``.
+
+    Raises:
+        TypeError: if the three are not of one floating-point type.
+        ValueError: if their shapes do not fit together.
+    """
+    if not query.is_floating_point() or not query.dtype == key.dtype == value.dtype:
+        raise TypeError(
+            "query, key and value must share one floating-point type, "
+            f"got {query.dtype}, {key.dtype}, {value.dtype}"
+        )
+    shapes = (
+        f"query {list(query.shape)}, key {list(key.shape)}, value {list(value.shape)}; expected "
+        "[..., T, Dk], [..., S, Dk], [..., S, Dv]"
+    )
+    if min(query.dim(), key.dim(), value.dim()) < 2:
+        raise ValueError(f"query, key and value need at least two dimensions: {shapes}")
+    if not query.shape[:-2] == key.shape[:-2] == value.shape[:-2]:
+        raise ValueError(f"the batch dimensions differ: {shapes}")
+    if query.shape[-1] != key.shape[-1]:
+        raise ValueError(f"query and key differ in their last dimension Dk: {shapes}")
+    if key.shape[-2] != value.shape[-2]:
+        raise ValueError(f"key and value differ in their length S: {shapes}")
+    if 0 in (query.shape[-1], key.shape[-2]):
+        raise ValueError(f"there must be at least one key (S) of at least width one (Dk): {shapes}")
+
+
 def scaled_dot_product_attention(
     query: Tensor,
     key: Tensor,
@@ -214,31 +248,12 @@ def scaled_dot_product_attention(
         Output ``[..., T, Dv]``, or ``(output, weights)`` with weights ``[..., T, S]``.
 
     Raises:
-        TypeError: if the three tensors are not of one floating-point type, or the mask not boolean.
-        ValueError: if shapes do not fit together, or a query may look at no key.
+        TypeError: as :func:`check_attention_inputs` and :func:`masked_softmax`.
+        ValueError: likewise.
 
     Source: Vaswani et al. 2017, section 3.2.1, equation 1.
     """
-    if not query.is_floating_point() or not query.dtype == key.dtype == value.dtype:
-        raise TypeError(
-            "query, key and value must share one floating-point type, "
-            f"got {query.dtype}, {key.dtype}, {value.dtype}"
-        )
-    shapes = (
-        f"query {list(query.shape)}, key {list(key.shape)}, value {list(value.shape)}; expected "
-        "[..., T, Dk], [..., S, Dk], [..., S, Dv]"
-    )
-    if min(query.dim(), key.dim(), value.dim()) < 2:
-        raise ValueError(f"query, key and value need at least two dimensions: {shapes}")
-    if not query.shape[:-2] == key.shape[:-2] == value.shape[:-2]:
-        raise ValueError(f"the batch dimensions differ: {shapes}")
-    if query.shape[-1] != key.shape[-1]:
-        raise ValueError(f"query and key differ in their last dimension Dk: {shapes}")
-    if key.shape[-2] != value.shape[-2]:
-        raise ValueError(f"key and value differ in their length S: {shapes}")
-    if 0 in (query.shape[-1], key.shape[-2]):
-        raise ValueError(f"there must be at least one key (S) of at least width one (Dk): {shapes}")
-
+    check_attention_inputs(query, key, value)
     scale = 1 / math.sqrt(query.shape[-1]) if scale is None else scale
     scores = (query * scale) @ key.transpose(-2, -1)  # [..., T, S]
     weights = masked_softmax(scores, attention_mask, allow_empty_rows=allow_empty_rows)
