@@ -32,9 +32,16 @@ help:
 	@echo 'make experiments  run the long experiments again'
 	@echo 'make clean        remove what was built; rm -rf .venv removes what was installed'
 
+# Sphinx builds only the pages that changed. It warns of a page once, and takes no notice of changed
+# assets: after a build that failed or broke off, or a change of what all pages share, it begins anew.
+SHARED = _config.yml _toc.yml book/_assets tools/book_extension.py .venv/installed.json
+
 book:
 	$(call setup,book)
+	@[ -e _build/complete ] && [ -z "$$(find $(SHARED) -newer _build/complete)" ] || rm -rf _build
+	@rm -f _build/complete
 	$(BIN)/jupyter-book build book --config _config.yml --toc _toc.yml --path-output . -W -n --keep-going
+	@touch _build/complete
 	@echo 'The book: _build/html/index.html'
 
 # One thread in each of pytest's two processes: together they keep two cores busy.
@@ -48,6 +55,7 @@ test:
 	$(call setup,all)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	rm -rf _build
 	@$(MAKE) --no-print-directory book
 	$(BIN)/python -m pytest -n 2 --dist loadfile
 

@@ -35,7 +35,12 @@ INSTALLED = {"book": 0.24e9, "all": 1.6e9}
 DOWNLOADED = {"book": 0.06e9, "all": 0.5e9}
 MARGIN = 0.4e9
 
-FULL_DISK = ("No space left on device", "Disk quota exceeded", "[Errno 28]", "[Errno 122]")
+FULL_DISK = (
+    "No space left on device",
+    "Disk quota exceeded",
+    "[Errno 28]",
+    "[Errno 122]",
+)
 WRONG_HASH = ("DO NOT MATCH THE HASHES",)
 NO_NETWORK = (
     "NewConnectionError",
@@ -161,7 +166,9 @@ If pip installs from a mirror or a folder of wheels (PIP_INDEX_URL, PIP_FIND_LIN
 def digest(filename):
     """SHA-256 of a requirements file with those it includes (-r), and of the Python it is for."""
     text = (ROOT / filename).read_text(encoding="utf-8")
-    included = [line[3:].strip() for line in text.splitlines() if line.startswith("-r ")]
+    included = [
+        line[3:].strip() for line in text.splitlines() if line.startswith("-r ")
+    ]
     parts = [repr(PYTHON), text] + [digest(name) for name in included]
     return hashlib.sha256("\0".join(parts).encode()).hexdigest()
 
@@ -177,7 +184,9 @@ def read_stamp():
 def write_stamp(installed):
     """Replace the stamp in one step, so that half of one is never read."""
     new = STAMP.with_suffix(".new")
-    new.write_text(json.dumps({"folder": str(ROOT), "files": installed}, indent=1), "utf-8")
+    new.write_text(
+        json.dumps({"folder": str(ROOT), "files": installed}, indent=1), "utf-8"
+    )
     new.replace(STAMP)
 
 
@@ -188,7 +197,10 @@ def environment_is_sound():
         return False
     test = f"import sys, pip; sys.exit(sys.version_info[:2] != {PYTHON})"
     try:
-        return subprocess.call([str(VENV_PYTHON), "-c", test], stderr=subprocess.DEVNULL) == 0
+        return (
+            subprocess.call([str(VENV_PYTHON), "-c", test], stderr=subprocess.DEVNULL)
+            == 0
+        )
     except OSError:
         return False
 
@@ -228,7 +240,7 @@ def install(filename, options):
     ) as pip:
         for line in pip.stdout:
             lines.append(line)
-            show(line.strip())
+            show(line)
     show("")
     if pip.returncode:
         sys.stderr.writelines(lines[-20:])
@@ -236,12 +248,15 @@ def install(filename, options):
 
 
 def show(line):
-    """Pass on pip's complaints about the network; on a terminal also the line it is at."""
-    if sys.stdout.isatty():
-        width = shutil.get_terminal_size().columns - 3
-        print("\r\033[K" + line[:width], end="", flush=True)
+    """Say that the index is silent; on a terminal write any other line over the last one."""
+    terminal = sys.stdout.isatty()
+    if terminal:
+        print("\r\033[K", end="")
     if "Retrying" in line:
-        print(f"  {line}", flush=True)
+        print("  The package index does not answer; pip tries again.")
+    elif terminal:
+        print(line.strip()[: shutil.get_terminal_size().columns - 1], end="")
+    sys.stdout.flush()
 
 
 def set_up(target):
@@ -274,15 +289,20 @@ def main(arguments=None):
         parser.add_argument("target", choices=sorted(TARGETS))
         set_up(parser.parse_args(arguments).target)
     except Stop as stop:
-        print(f"\nSet-up stopped. {stop}", file=sys.stderr)
+        print(f"\nSet-up stopped.\n{stop}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
-        print("\nSet-up interrupted. The same command goes on from here.", file=sys.stderr)
+        print(
+            "\nSet-up interrupted. The same command goes on from here.", file=sys.stderr
+        )
         return 130
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
-        print(f"\nSet-up stopped. The disk is full.\n{full_disk_advice()}", file=sys.stderr)
+        print(
+            f"\nSet-up stopped.\nThe disk is full.\n{full_disk_advice()}",
+            file=sys.stderr,
+        )
         return 1
     return 0
 
