@@ -1,0 +1,310 @@
+"""Sphinx extension of the book: everything a page loads comes with the page.
+
+Third-party files are not committed. They are taken at build time out of the installed packages,
+at the versions that the requirements pin, and only what the pages use is taken:
+
+* MathJax: the components that ``mathjax3_config`` names, their TeX extensions and fonts;
+* d3 and jQuery, for the frames that ask for them (no page loads them by itself);
+* of the theme's style sheets, the rules whose classes occur in the book.
+
+It also gives images their size and lazy loading, pages their language (``lang: zh-Hans`` in the
+front matter), and takes the launch buttons away while no repository address is configured.
+"""
+
+import hashlib
+import importlib.metadata
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import imagesize
+from docutils import nodes
+from sphinx.application import Sphinx
+from sphinx.config import Config
+from sphinx.errors import ExtensionError
+from sphinx.util.typing import ExtensionMetadata
+from sphinx.writers.html5 import HTML5Translator
+
+MATHJAX_PACKAGE = "sphinx-mathjax-offline"
+MATHJAX_FOLDER = "sphinx-mathjax-offline/static/mathjax"
+
+# built name: (distribution, file inside it)
+VENDOR = {
+    "d3.v5.min.js": ("mpld3", "mpld3/js/d3.v5.min.js"),
+    "jquery.min.js": ("XStatic-jQuery", "xstatic/pkg/jquery/data/jquery.min.js"),
+}
+
+# pattern of the built name: (distribution, file inside it)
+STYLE_SHEETS = {
+    "styles/pydata-sphinx-theme.css": (
+        "pydata-sphinx-theme",
+        "pydata_sphinx_theme/theme/pydata_sphinx_theme/static/styles/pydata-sphinx-theme.css",
+    ),
+    "styles/sphinx-book-theme.css": (
+        "sphinx-book-theme",
+        "sphinx_book_theme/theme/sphinx_book_theme/static/styles/sphinx-book-theme.css",
+    ),
+    "sphinx-design.min.css": (
+        "sphinx-design",
+        "sphinx_design/static/sphinx-design.min.css",
+    ),
+    "mystnb.*.css": ("myst-nb", "myst_nb/static/mystnb.css"),
+}
+
+# Copied by the theme, loaded by no page: book.css draws the icons and colours the code, book.js
+# opens the menus.
+UNUSED = (
+    "scripts/fontawesome.js*",
+    "scripts/bootstrap.js*",
+    "vendor/fontawesome",
+    "**/*.map",
+    "pygments.css",
+)
+
+# A kind of token that has no colour of its own needs no element: that is half of a chapter's HTML.
+PLAIN_TOKENS = re.compile(
+    r'<span class="(?:bp|n|na|nb|ni|nn|nv|o|p|py|vm|w)">([^<]*)</span>'
+)
+
+
+def packaged_file(distribution: str, path: str) -> Path:
+    """Find a file inside an installed package, without importing the package.
+
+    Args:
+        distribution: the name under which the package is installed.
+        path: the file's (or folder's) path below the folder of installed packages.
+
+    Returns:
+        The file's place on disk.
+
+    Raises:
+        ExtensionError: if the package is not installed or has no such file.
+    """
+    try:
+        installed = importlib.metadata.distribution(distribution)
+    except importlib.metadata.PackageNotFoundError:
+        raise ExtensionError(
+            f"the pages need the package {distribution}, which is not installed: "
+            "`make book` installs it"
+        ) from None
+    found = Path(str(installed.locate_file(path)))
+    if not found.exists():
+        raise ExtensionError(
+            f"the package {distribution} {installed.version} has no {path}: "
+            "`make book` installs the version that the requirements name"
+        )
+    return found
+
+
+def adjust_config(app: Sphinx, config: Config) -> None:
+    """Settle what Jupyter Book's configuration file cannot say."""
+    # Jupyter Book looks for the contents file from the working directory, Sphinx from the book's.
+    config.external_toc_path = str(Path(config.external_toc_path).resolve())
+
+    # Without an address the theme would fail over its own launch buttons.
+    options = config.html_theme_options
+    if not options.get("repository_url"):
+        options["launch_buttons"] = {}
+
+    # Sphinx writes a page again, and copies static files, only for a changed source or setting.
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for folder in config.html_static_path:
+        for path in sorted(Path(app.srcdir, folder).rglob("*")):
+            if path.is_file():
+                digest.update(path.read_bytes())
+    config.book_assets_digest = digest.hexdigest()
+
+
+def copy_vendor_files(app: Sphinx) -> None:
+    """Copy MathJax, d3 and jQuery out of their packages into ``_static``."""
+    if app.builder.format != "html":
+        return
+    static = Path(app.outdir, "_static")
+    for name, (distribution, path) in VENDOR.items():
+        copy_file(packaged_file(distribution, path), static / "vendor" / name)
+
+    source = packaged_file(MATHJAX_PACKAGE, MATHJAX_FOLDER)
+    patterns = [
+        f"{name}.js"
+        for name in ["startup", *app.config.mathjax3_config["loader"]["load"]]
+    ]
+    patterns += ["input/tex/extensions/*.js", "output/chtml/fonts/**/*"]
+    for pattern in patterns:
+        files = [path for path in source.glob(pattern) if path.is_file()]
+        if not files:
+            raise ExtensionError(
+                f"{MATHJAX_PACKAGE} has no MathJax component {pattern}"
+            )
+        for path in files:
+            if path.name != "all-packages.js":
+                copy_file(path, static / "mathjax" / path.relative_to(source))
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file unless the target is the same already."""
+    if target.exists() and target.read_bytes() == source.read_bytes():
+        return
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(source, target)
+
+
+def prepare_page(
+    app: Sphinx,
+    pagename: str,
+    templatename: str,
+    context: dict,
+    doctree: nodes.document | None,
+) -> None:
+    """Set a page's language and assets, and lighten it, before its template is filled in."""
+    context["language"] = (context.get("meta") or {}).get("lang", app.config.language)
+
+    if "body" in context:
+        context["body"] = PLAIN_TOKENS.sub(r"\1", context["body"])
+
+    # Maths that only an output or a glued value brings in is not in the source Sphinx looks at.
+    if 'class="math ' in context.get("body", ""):
+        app.env.get_domain("math").data["has_equations"][pagename] = True
+
+    # book.css has the colours of the code, for light and dark and without scripts.
+    sheets = context["css_files"]
+    sheets[:] = [
+        sheet for sheet in sheets if not sheet.filename.endswith("pygments.css")
+    ]
+
+
+def visit_image(translator: HTML5Translator, node: nodes.image) -> None:
+    """Write an image with lazy loading and, so that nothing jumps, with its size."""
+    path = Path(translator.builder.srcdir, node["uri"])
+    attributes = ' loading="lazy"'
+    if path.is_file() and not {"width", "height", "scale"} & node.attributes.keys():
+        width, height = shown_size(path)
+        attributes += f' width="{width}" height="{height}"'
+    start = len(translator.body)
+    HTML5Translator.visit_image(translator, node)
+    translator.body[start:] = [
+        part.replace("<img", f"<img{attributes}") for part in translator.body[start:]
+    ]
+
+
+def shown_size(path: Path) -> tuple[int, int]:
+    """Return the width and height of an image in CSS pixels, 96 to the inch.
+
+    Figures are drawn with more pixels than that, to be sharp on a dense screen; the resolution
+    that the file names says how many.
+    """
+    width, height = imagesize.get(path)
+    dpi = imagesize.getDPI(path)[0]
+    scale = 96 / dpi if dpi > 96 else 1
+    return round(width * scale), round(height * scale)
+
+
+def slim_down(app: Sphinx, exception: Exception | None) -> None:
+    """Leave of the theme's files what the finished pages use."""
+    if exception is not None or app.builder.format != "html":
+        return
+    out, static = Path(app.outdir), Path(app.outdir, "_static")
+    for pattern in UNUSED:
+        for path in list(static.glob(pattern)):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+
+    texts = list(out.rglob("*.html"))
+    texts += [path for path in static.rglob("*.js") if "mathjax" not in path.parts]
+    words = set()
+    for path in texts:
+        words.update(re.findall(r"[\w-]+", path.read_text(encoding="utf-8")))
+    for pattern, (distribution, source) in STYLE_SHEETS.items():
+        css = packaged_file(distribution, source).read_text(encoding="utf-8")
+        for target in static.glob(pattern):
+            target.write_text(used_rules(css, words), encoding="utf-8")
+
+
+STRING = r'"(?:\\.|[^"\\])*"|' + r"'(?:\\.|[^'\\])*'"
+
+
+def used_rules(css: str, words: set[str]) -> str:
+    """Return the rules of a style sheet that can match.
+
+    Args:
+        css: a style sheet.
+        words: every word of the pages and their scripts; a selector whose classes and ids are
+            not all among them matches nothing.
+
+    Returns:
+        The style sheet without comments, fonts and the rules that match nothing.
+    """
+    css = re.sub(
+        rf"({STRING})|/\*.*?\*/", lambda match: match[1] or "", css, flags=re.DOTALL
+    )
+    kept = []
+    for prelude, body in statements(css):
+        if body is None:
+            kept.append(prelude)
+        elif prelude.startswith(("@media", "@supports")):
+            if inner := used_rules(body, words):
+                kept.append(f"{prelude}{{{inner}}}")
+        elif prelude.startswith("@"):
+            if prelude != "@font-face":
+                kept.append(f"{prelude}{{{body}}}")
+        else:
+            selectors = re.split(r",(?![^()]*\))", prelude)
+            selectors = [
+                selector for selector in selectors if can_match(selector, words)
+            ]
+            if selectors:
+                kept.append(f"{','.join(selectors)}{{{body}}}")
+    return "\n".join(kept)
+
+
+def statements(css: str) -> Iterator[tuple[str, str | None]]:
+    """Cut a style sheet into its statements: ``(selector or at-rule, body)``.
+
+    The body is ``None`` for a statement that ends in a semicolon, such as ``@charset``.
+    """
+    start = depth = 0
+    prelude = ""
+    for match in re.finditer(rf"{STRING}|[{{}};]", css):
+        token = match[0]
+        if token == "{":
+            if depth == 0:
+                prelude, start = css[start : match.start()].strip(), match.end()
+            depth += 1
+        elif token == "}":
+            depth -= 1
+            if depth == 0:
+                yield prelude, css[start : match.start()]
+                start = match.end()
+        elif token == ";" and depth == 0:
+            yield css[start : match.end()].strip(), None
+            start = match.end()
+
+
+def can_match(selector: str, words: set[str]) -> bool:
+    """Tell whether all classes and ids of a selector are among the words.
+
+    What stands in brackets (attributes, ``:not(…)``, ``:is(…)``) is left out of account, so that
+    a rule is rather kept than lost.
+    """
+    outside = re.sub(r"\[[^\]]*\]", "", selector)
+    while "(" in outside:
+        outside, found = re.subn(r"\([^()]*\)", "", outside)
+        if not found:
+            return True
+    return words.issuperset(re.findall(r"[.#]([A-Za-z_-][\w-]*)", outside))
+
+
+def setup(app: Sphinx) -> ExtensionMetadata:
+    """Connect the extension to a build."""
+    app.add_config_value("book_assets_digest", "", "html")
+    # Jupyter Book always sets this one, for an extension that the book does without.
+    app.add_config_value("comments_config", {}, "")
+    app.add_node(
+        nodes.image, override=True, html=(visit_image, HTML5Translator.depart_image)
+    )
+    app.connect("config-inited", adjust_config)
+    app.connect("builder-inited", copy_vendor_files)
+    # Before Sphinx decides about MathJax (priority 500).
+    app.connect("html-page-context", prepare_page, priority=400)
+    # After the theme has written its last files (priority 500).
+    app.connect("build-finished", slim_down, priority=900)
+    return {"parallel_read_safe": True, "parallel_write_safe": True}
