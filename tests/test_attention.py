@@ -25,7 +25,9 @@ TOLERANCE = {torch.float32: 1e-5, torch.float64: 1e-12}
 
 
 def close(actual, expected, dtype):
-    torch.testing.assert_close(actual, expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
+    torch.testing.assert_close(
+        actual, expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype]
+    )
 
 
 @st.composite
@@ -74,7 +76,9 @@ def test_equals_torch_forward_and_backward(problem, own_scale):
     ):
         leaves = [x.clone().requires_grad_() for x in (query, key, value)]
         output = attend(*leaves)
-        upstream = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(output)
+        upstream = torch.linspace(-1, 1, output.numel(), dtype=output.dtype).view_as(
+            output
+        )
         results.append([output, *torch.autograd.grad(output, leaves, upstream)])
     for ours, theirs in zip(*results, strict=True):
         close(ours, theirs, query.dtype)
@@ -82,9 +86,9 @@ def test_equals_torch_forward_and_backward(problem, own_scale):
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 def test_half_precision_follows_the_library(dtype):
-    query, key, value = torch.randn(3, 2, 5, 8, generator=torch.Generator().manual_seed(0)).to(
-        dtype
-    )
+    query, key, value = torch.randn(
+        3, 2, 5, 8, generator=torch.Generator().manual_seed(0)
+    ).to(dtype)
     ours = scaled_dot_product_attention(query, key, value)
     exact = scaled_dot_product_attention(query.double(), key.double(), value.double())
     assert ours.dtype == dtype
@@ -101,7 +105,9 @@ def test_half_precision_follows_the_library(dtype):
     st.integers(0, 2**31),
 )
 @settings(max_examples=60, deadline=None)
-def test_equals_the_inside_of_multihead_attention(dtype, heads, d_k, batch, length, causal, seed):
+def test_equals_the_inside_of_multihead_attention(
+    dtype, heads, d_k, batch, length, causal, seed
+):
     """Split by hand around our function, nn.MultiheadAttention's output, weights and gradients."""
     torch.manual_seed(seed)
     d_model = heads * d_k
@@ -119,18 +125,28 @@ def test_equals_the_inside_of_multihead_attention(dtype, heads, d_k, batch, leng
         attn_mask=None if mask is None else ~mask,
         average_attn_weights=False,
     )
-    theirs_grad = torch.autograd.grad(theirs, [theirs_in, layer.in_proj_weight], upstream)
+    theirs_grad = torch.autograd.grad(
+        theirs, [theirs_in, layer.in_proj_weight], upstream
+    )
 
     ours_in = hidden.clone().requires_grad_()
-    projected = F.linear(ours_in, layer.in_proj_weight, layer.in_proj_bias)  # [B, T, 3D]
-    split = projected.view(batch, length, 3, heads, d_k).permute(2, 0, 3, 1, 4)  # [3, B, H, T, Dh]
-    context, ours_weights = scaled_dot_product_attention(*split, mask, return_weights=True)
+    projected = F.linear(
+        ours_in, layer.in_proj_weight, layer.in_proj_bias
+    )  # [B, T, 3D]
+    split = projected.view(batch, length, 3, heads, d_k).permute(
+        2, 0, 3, 1, 4
+    )  # [3, B, H, T, Dh]
+    context, ours_weights = scaled_dot_product_attention(
+        *split, mask, return_weights=True
+    )
     ours = layer.out_proj(context.transpose(1, 2).reshape(batch, length, d_model))
     ours_grad = torch.autograd.grad(ours, [ours_in, layer.in_proj_weight], upstream)
 
     # MultiheadAttention adds up its gradients in another order: allow the rounding of the sums.
     for mine, reference in zip(
-        (ours, ours_weights, *ours_grad), (theirs, theirs_weights, *theirs_grad), strict=True
+        (ours, ours_weights, *ours_grad),
+        (theirs, theirs_weights, *theirs_grad),
+        strict=True,
     ):
         close(mine, reference, dtype)
 
@@ -139,7 +155,9 @@ def test_equals_the_inside_of_multihead_attention(dtype, heads, d_k, batch, leng
 @settings(max_examples=100, deadline=None)
 def test_weights_are_a_distribution_over_the_allowed_keys(problem):
     query, key, value, mask = problem
-    output, weights = scaled_dot_product_attention(query, key, value, mask, return_weights=True)
+    output, weights = scaled_dot_product_attention(
+        query, key, value, mask, return_weights=True
+    )
     assert weights.shape == (*query.shape[:-1], key.shape[-2])
     assert output.shape == (*query.shape[:-1], value.shape[-1])
     assert (weights >= 0).all()
@@ -159,12 +177,18 @@ def test_a_masked_key_has_no_influence(problem, seed):
     generator = torch.Generator().manual_seed(seed)
     before = scaled_dot_product_attention(query, key, value, mask)
     other_key = torch.where(
-        unseen[..., None], torch.randn(key.shape, generator=generator, dtype=key.dtype) * 9, key
+        unseen[..., None],
+        torch.randn(key.shape, generator=generator, dtype=key.dtype) * 9,
+        key,
     )
     other_value = torch.where(
-        unseen[..., None], torch.randn(value.shape, generator=generator, dtype=value.dtype), value
+        unseen[..., None],
+        torch.randn(value.shape, generator=generator, dtype=value.dtype),
+        value,
     )
-    assert torch.equal(before, scaled_dot_product_attention(query, other_key, other_value, mask))
+    assert torch.equal(
+        before, scaled_dot_product_attention(query, other_key, other_value, mask)
+    )
 
 
 @pytest.mark.parametrize("training", [True, False])
@@ -216,12 +240,18 @@ def test_large_scores_stay_finite():
 def test_the_score_functions_by_hand():
     query, key = torch.tensor([[1.0, 2.0]]), torch.tensor([[3.0, 4.0], [0.0, -1.0]])
     assert torch.equal(dot_score(query, key), torch.tensor([[11.0, -2.0]]))
-    assert torch.equal(scaled_dot_score(query, key), torch.tensor([[11.0, -2.0]]) / math.sqrt(2))
+    assert torch.equal(
+        scaled_dot_score(query, key), torch.tensor([[11.0, -2.0]]) / math.sqrt(2)
+    )
     weight = torch.tensor([[0.0, 1.0], [1.0, 0.0]])
     assert torch.equal(bilinear_score(query, key, weight), torch.tensor([[10.0, -1.0]]))
     eye, vector = torch.eye(2), torch.tensor([1.0, -1.0])
     expected = [math.tanh(4) - math.tanh(6), math.tanh(1) - math.tanh(1)]
-    close(additive_score(query, key, eye, eye, vector), torch.tensor([expected]), torch.float32)
+    close(
+        additive_score(query, key, eye, eye, vector),
+        torch.tensor([expected]),
+        torch.float32,
+    )
 
 
 def test_a_dot_product_of_projections_is_a_bilinear_form_of_low_rank():
@@ -230,13 +260,18 @@ def test_a_dot_product_of_projections_is_a_bilinear_form_of_low_rank():
     w_q, w_k = torch.randn(2, 16, 3, dtype=torch.float64)
     joint = w_q @ w_k.T
     close(
-        dot_score(tokens @ w_q, tokens @ w_k), bilinear_score(tokens, tokens, joint), tokens.dtype
+        dot_score(tokens @ w_q, tokens @ w_k),
+        bilinear_score(tokens, tokens, joint),
+        tokens.dtype,
     )
     assert torch.linalg.matrix_rank(joint) == 3
 
 
 def test_masks():
-    assert padding_mask(torch.tensor([1, 3]), 3).tolist() == [[[True, False, False]], [[True] * 3]]
+    assert padding_mask(torch.tensor([1, 3]), 3).tolist() == [
+        [[True, False, False]],
+        [[True] * 3],
+    ]
     assert causal_mask(3).long().tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
 
 
@@ -258,25 +293,55 @@ X = torch.zeros(2, 3, 4)
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: scaled_dot_product_attention(X, X[..., :2], X), ValueError, r"Dk.*\[2, 3, 2\]"),
+        (
+            lambda: scaled_dot_product_attention(X, X[..., :2], X),
+            ValueError,
+            r"Dk.*\[2, 3, 2\]",
+        ),
         (
             lambda: scaled_dot_product_attention(X, X, X[:, :2]),
             ValueError,
             r"length S.*\[2, 2, 4\]",
         ),
-        (lambda: scaled_dot_product_attention(X[:1], X, X), ValueError, r"batch.*\[1, 3, 4\]"),
-        (lambda: scaled_dot_product_attention(X[0, 0], X, X), ValueError, r"dimensions.*\[4\]"),
-        (lambda: scaled_dot_product_attention(X, X[:, :0], X[:, :0]), ValueError, "one key"),
-        (lambda: scaled_dot_product_attention(X[..., :0], X[..., :0], X), ValueError, "width one"),
-        (lambda: scaled_dot_product_attention(X, X.double(), X), TypeError, "torch.float64"),
-        (lambda: scaled_dot_product_attention(*[X.long()] * 3), TypeError, "torch.int64"),
+        (
+            lambda: scaled_dot_product_attention(X[:1], X, X),
+            ValueError,
+            r"batch.*\[1, 3, 4\]",
+        ),
+        (
+            lambda: scaled_dot_product_attention(X[0, 0], X, X),
+            ValueError,
+            r"dimensions.*\[4\]",
+        ),
+        (
+            lambda: scaled_dot_product_attention(X, X[:, :0], X[:, :0]),
+            ValueError,
+            "one key",
+        ),
+        (
+            lambda: scaled_dot_product_attention(X[..., :0], X[..., :0], X),
+            ValueError,
+            "width one",
+        ),
+        (
+            lambda: scaled_dot_product_attention(X, X.double(), X),
+            TypeError,
+            "torch.float64",
+        ),
+        (
+            lambda: scaled_dot_product_attention(*[X.long()] * 3),
+            TypeError,
+            "torch.int64",
+        ),
         (
             lambda: scaled_dot_product_attention(X, X, X, torch.ones(3, 3)),
             TypeError,
             "torch.float32.*mask.bool",
         ),
         (
-            lambda: scaled_dot_product_attention(X, X, X, torch.ones(3, 4, dtype=torch.bool)),
+            lambda: scaled_dot_product_attention(
+                X, X, X, torch.ones(3, 4, dtype=torch.bool)
+            ),
             ValueError,
             r"\[3, 4\].*\[2, 3, 3\]",
         ),

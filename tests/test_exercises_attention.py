@@ -38,7 +38,11 @@ WRONG = [
     (exercises.check_doubled_scores, 7, "Two numbers"),
     (exercises.check_masked_softmax, lambda s, m: masked(s, ~m), "wrong way round"),
     (exercises.check_masked_softmax, lambda s, m: s.softmax(-1), "no effect"),
-    (exercises.check_masked_softmax, lambda s, m: s.softmax(-1) * m, "after the softmax"),
+    (
+        exercises.check_masked_softmax,
+        lambda s, m: s.softmax(-1) * m,
+        "after the softmax",
+    ),
     (exercises.check_masked_softmax, lambda s, m: (s * m).softmax(-1), "e\\^0"),
     (
         exercises.check_masked_softmax,

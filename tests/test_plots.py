@@ -20,11 +20,17 @@ def _fresh_figures():
 
 def test_shows_the_weights_with_tokens_on_both_axes():
     weights = torch.tensor([[0.25, 0.75], [1.0, 0.0], [0.5, 0.5]], requires_grad=True)
-    image = attention_heatmap(weights, ["a", "b", "c"], ["x", "y"], annotate=True, colorbar=True)
+    image = attention_heatmap(
+        weights, ["a", "b", "c"], ["x", "y"], annotate=True, colorbar=True
+    )
     assert np.array_equal(image.get_array(), weights.detach().numpy())
     assert image.get_clim() == (0, 1)
     assert [label.get_text() for label in image.axes.get_xticklabels()] == ["x", "y"]
-    assert [label.get_text() for label in image.axes.get_yticklabels()] == ["a", "b", "c"]
+    assert [label.get_text() for label in image.axes.get_yticklabels()] == [
+        "a",
+        "b",
+        "c",
+    ]
     shown = " ".join(text.get_text() for text in image.axes.texts)
     assert shown == "0.25 0.75 1.00 0.00 0.50 0.50"
 

@@ -110,13 +110,19 @@ def padding_mask(lengths: Tensor, source_length: int) -> Tensor:
         TypeError: if ``lengths`` does not hold integers.
         ValueError: if ``lengths`` is not one-dimensional or a length is not in 1..S.
     """
-    if lengths.dtype == torch.bool or lengths.is_floating_point() or lengths.is_complex():
+    if (
+        lengths.dtype == torch.bool
+        or lengths.is_floating_point()
+        or lengths.is_complex()
+    ):
         raise TypeError(f"lengths must hold integers, got {lengths.dtype}")
     if lengths.dim() != 1:
         raise ValueError(f"lengths must have shape [B], got {list(lengths.shape)}")
     wrong = (lengths < 1) | (lengths > source_length)
     if wrong.any():
-        raise ValueError(f"lengths must lie in 1..{source_length}, got {lengths[wrong].tolist()}")
+        raise ValueError(
+            f"lengths must lie in 1..{source_length}, got {lengths[wrong].tolist()}"
+        )
     positions = torch.arange(source_length, device=lengths.device)  # [S]
     return (positions < lengths[:, None]).unsqueeze(1)  # [B, 1, S]
 
@@ -140,7 +146,10 @@ def causal_mask(length: int, device: torch.device | str | None = None) -> Tensor
 
 
 def masked_softmax(
-    scores: Tensor, attention_mask: Tensor | None = None, *, allow_empty_rows: bool = False
+    scores: Tensor,
+    attention_mask: Tensor | None = None,
+    *,
+    allow_empty_rows: bool = False,
 ) -> Tensor:
     """Turn scores into weights: softmax over the keys that the mask allows.
 
@@ -186,7 +195,9 @@ def masked_softmax(
             f"{int(empty.sum())} of {empty.numel()} queries may look at no key at all, the first "
             f"at index {first}; is the mask inverted? allow_empty_rows=True gives them zero weights"
         )
-    weights = scores.masked_fill(~mask & ~empty, -math.inf).softmax(dim=-1)  # [..., T, S]
+    weights = scores.masked_fill(~mask & ~empty, -math.inf).softmax(
+        dim=-1
+    )  # [..., T, S]
     return weights.masked_fill(empty, 0.0)  # [..., T, S]
 
 
@@ -220,7 +231,9 @@ def check_attention_inputs(query: Tensor, key: Tensor, value: Tensor) -> None:
     if key.shape[-2] != value.shape[-2]:
         raise ValueError(f"key and value differ in their length S: {shapes}")
     if 0 in (query.shape[-1], key.shape[-2]):
-        raise ValueError(f"there must be at least one key (S) of at least width one (Dk): {shapes}")
+        raise ValueError(
+            f"there must be at least one key (S) of at least width one (Dk): {shapes}"
+        )
 
 
 def scaled_dot_product_attention(
@@ -274,7 +287,9 @@ class SelfAttention(nn.Module):
     Source: Vaswani et al. 2017, section 3.2.3, with a single head and no output projection.
     """
 
-    def __init__(self, d_model: int, d_k: int | None = None, d_v: int | None = None, bias=True):
+    def __init__(
+        self, d_model: int, d_k: int | None = None, d_v: int | None = None, bias=True
+    ):
         super().__init__()
         d_k = d_model if d_k is None else d_k
         d_v = d_k if d_v is None else d_v
@@ -286,7 +301,10 @@ class SelfAttention(nn.Module):
         self.value = nn.Linear(d_model, d_v, bias=bias)
 
     def forward(
-        self, hidden_states: Tensor, attention_mask: Tensor | None = None, return_weights=False
+        self,
+        hidden_states: Tensor,
+        attention_mask: Tensor | None = None,
+        return_weights=False,
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Let every token gather from the tokens that its row of the mask allows.
 

@@ -37,7 +37,7 @@ def use_book_style() -> None:
     mpl.rcParams.update(
         {
             "figure.figsize": (5.4, 3.2),
-            "figure.dpi": 144,
+            "figure.dpi": 128,
             "figure.constrained_layout.use": True,
             "savefig.transparent": True,
             "savefig.bbox": "tight",

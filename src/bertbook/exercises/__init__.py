@@ -40,4 +40,6 @@ def is_open(answer: object) -> bool:
 
 def open_answer() -> Verdict:
     """The dots still stand."""
-    return Verdict(False, "○ Open. Put your answer in place of the dots and run the cell again.")
+    return Verdict(
+        False, "○ Open. Put your answer in place of the dots and run the cell again."
+    )

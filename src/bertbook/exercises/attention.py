@@ -20,7 +20,9 @@ __all__ = [
 def _close(answer: object, expected: object) -> bool:
     answer = torch.as_tensor(answer, dtype=torch.float64)
     expected = torch.as_tensor(expected, dtype=torch.float64)
-    return answer.shape == expected.shape and torch.allclose(answer, expected, atol=5e-3, rtol=0)
+    return answer.shape == expected.shape and torch.allclose(
+        answer, expected, atol=5e-3, rtol=0
+    )
 
 
 def check_doubled_scores(answer: object) -> Verdict:
@@ -34,18 +36,32 @@ def check_doubled_scores(answer: object) -> Verdict:
     try:
         values = torch.as_tensor([float(x) for x in answer], dtype=torch.float64)
     except (TypeError, ValueError):
-        return wrong(f"Two numbers are asked for, such as (6.0, 7.0); this is {answer!r}.")
+        return wrong(
+            f"Two numbers are asked for, such as (6.0, 7.0); this is {answer!r}."
+        )
     if values.shape != (2,):
-        return wrong(f"The output has the width of a value, 2; this has {len(values)} numbers.")
+        return wrong(
+            f"The output has the width of a value, 2; this has {len(values)} numbers."
+        )
     if _close(values, [6, 7]):
-        return wrong("This is the output of the old scores. Double them, then exponentiate.")
+        return wrong(
+            "This is the output of the old scores. Double them, then exponentiate."
+        )
     if _close(values, [12, 14]):
-        return wrong("Doubling the scores does not double the output: weights still sum to one.")
+        return wrong(
+            "Doubling the scores does not double the output: weights still sum to one."
+        )
     if _close(values, [208, 232]):
-        return wrong("Divide by the sum of the exponentials: the weights must sum to one.")
+        return wrong(
+            "Divide by the sum of the exponentials: the weights must sum to one."
+        )
     if _close(values, [8 * 26 / 30, 8 * 29 / 30]):
-        return correct("e^(2s) is the square of e^s: 1, 4 and 25 out of 30. The lookup sharpened.")
-    return wrong("Start from e^(2s) = (e^s)²: what do 1, 2 and 5 become, and what is their sum?")
+        return correct(
+            "e^(2s) is the square of e^s: 1, 4 and 25 out of 30. The lookup sharpened."
+        )
+    return wrong(
+        "Start from e^(2s) = (e^s)²: what do 1, 2 and 5 become, and what is their sum?"
+    )
 
 
 def check_masked_softmax(function: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
@@ -64,10 +80,16 @@ def check_masked_softmax(function: Callable[[Tensor, Tensor], Tensor]) -> Verdic
     if is_open(weights):
         return open_answer()
     if not isinstance(weights, Tensor) or weights.shape != scores.shape:
-        shape = list(weights.shape) if isinstance(weights, Tensor) else type(weights).__name__
+        shape = (
+            list(weights.shape)
+            if isinstance(weights, Tensor)
+            else type(weights).__name__
+        )
         return wrong(f"Weights of shape [2, 3] are asked for; this is {shape}.")
     if not (torch.equal(given[0], scores) and torch.equal(given[1], mask)):
-        return wrong("The function changed the tensors it was given; make new ones instead.")
+        return wrong(
+            "The function changed the tensors it was given; make new ones instead."
+        )
     expected = scores.masked_fill(~mask, -math.inf).softmax(-1)
     if _close(weights, scores.masked_fill(mask, -math.inf).softmax(-1)):
         return wrong("The mask is read the wrong way round: True means may look.")
@@ -76,14 +98,22 @@ def check_masked_softmax(function: Callable[[Tensor, Tensor], Tensor]) -> Verdic
     if _close(weights, scores.softmax(-1) * mask):
         return wrong("Zeroed after the softmax: the row no longer sums to one.")
     if _close(weights, scores.masked_fill(~mask, 0).softmax(-1)):
-        return wrong("A score of 0 is not 'nothing': e^0 = 1. Which score has exponential 0?")
+        return wrong(
+            "A score of 0 is not 'nothing': e^0 = 1. Which score has exponential 0?"
+        )
     if _close(weights, scores.masked_fill(~mask, -math.inf).softmax(-2).nan_to_num()):
-        return wrong("The sum runs over the queries; each query's weights over its keys sum to 1.")
+        return wrong(
+            "The sum runs over the queries; each query's weights over its keys sum to 1."
+        )
     if not _close(weights, expected):
-        return wrong(f"Row 0 should be about {[round(x, 3) for x in expected[0].tolist()]}.")
+        return wrong(
+            f"Row 0 should be about {[round(x, 3) for x in expected[0].tolist()]}."
+        )
     shifted = function(scores + 1000, mask)
     if not _close(shifted, expected):
-        return wrong("It overflows: add 1000 to every score and the weights should not change.")
+        return wrong(
+            "It overflows: add 1000 to every score and the weights should not change."
+        )
     return correct("Forbidden keys are gone from the denominator too.")
 
 
@@ -113,7 +143,9 @@ def check_scale(answer: object) -> Verdict:
     measured = (query * key).sum(-1).std().item()
     if math.isclose(value, 64, rel_tol=1e-6):
         return correct(f"4·√256 = 64; measured on 50,000 pairs: {measured:.1f}.")
-    return wrong("Var(q·k) = d_k · Var(q_i) · Var(k_i). Put in the numbers, then take the root.")
+    return wrong(
+        "Var(q·k) = d_k · Var(q_i) · Var(k_i). Put in the numbers, then take the root."
+    )
 
 
 def check_softmax_jacobian(function: Callable[[Tensor], Tensor]) -> Verdict:
@@ -131,18 +163,26 @@ def check_softmax_jacobian(function: Callable[[Tensor], Tensor]) -> Verdict:
     if is_open(jacobian):
         return open_answer()
     if not isinstance(jacobian, Tensor) or jacobian.shape != (4, 4):
-        shape = list(jacobian.shape) if isinstance(jacobian, Tensor) else type(jacobian).__name__
+        shape = (
+            list(jacobian.shape)
+            if isinstance(jacobian, Tensor)
+            else type(jacobian).__name__
+        )
         return wrong(f"For four weights a 4 × 4 matrix is asked for; this is {shape}.")
     expected = torch.autograd.functional.jacobian(lambda s: s.softmax(-1), scores)
     if torch.allclose(jacobian, weights.diag()):
-        return wrong("Only the diagonal: raising one score also lowers the other weights.")
+        return wrong(
+            "Only the diagonal: raising one score also lowers the other weights."
+        )
     if torch.allclose(jacobian, (weights * (1 - weights)).diag()):
         return wrong("That is the diagonal of the Jacobian; what stands beside it?")
     if torch.allclose(jacobian, -expected):
         return wrong("The sign: raising a score must raise its own weight.")
     if not torch.allclose(jacobian, expected):
         return wrong("Its rows should sum to zero, and autograd disagrees with it.")
-    return correct("diag(p) − ppᵀ: zero for a one-hot p, largest when two keys share the weight.")
+    return correct(
+        "diag(p) − ppᵀ: zero for a one-hot p, largest when two keys share the weight."
+    )
 
 
 def check_crossing(answer: object) -> Verdict:
@@ -158,9 +198,13 @@ def check_crossing(answer: object) -> Verdict:
     except (TypeError, ValueError):
         return wrong(f"One number is asked for; this is {answer!r}.")
     if value == 4608:
-        return wrong("That is 6d, where it passes projections and feed-forward together.")
+        return wrong(
+            "That is 6d, where it passes projections and feed-forward together."
+        )
     if value == 768:
-        return wrong("The quadratic part is two products, QKᵀ and the mixing: 2n²d in all.")
+        return wrong(
+            "The quadratic part is two products, QKᵀ and the mixing: 2n²d in all."
+        )
     if value == 3072:
         return wrong("Both scores and mixing grow with n²: 2n²d, against 4nd².")
     if value == 1536:
