@@ -317,25 +317,25 @@ def copy_weights(source: nn.RNN | nn.LSTM, target: RNN | LSTM) -> None:
 
     Args:
         source: ``nn.RNN`` or ``nn.LSTM`` of one layer, one direction and with biases.
-        target: an :class:`RNN` or :class:`LSTM` of the same sizes.
+        target: an :class:`RNN` or :class:`LSTM` of the same sizes. Its activation stays.
 
     Raises:
-        TypeError: if the one is an LSTM and the other is not.
-        ValueError: if the source has parameters that the target lacks, or the sizes differ.
+        ValueError: if the source has not the target's parameters, or they differ in shape.
     """
-    if (type(source), type(target)) not in {(nn.RNN, RNN), (nn.LSTM, LSTM)}:
-        raise TypeError(
-            "expected nn.RNN and RNN or nn.LSTM and LSTM, "
-            f"got {type(source).__name__} and {type(target).__name__}"
+    ours = dict(target.cell.named_parameters())
+    theirs = {
+        name.removesuffix("_l0"): value for name, value in source.named_parameters()
+    }
+    if list(ours) != list(theirs):
+        raise ValueError(
+            f"the source must have the parameters {list(ours)} in one layer, got {list(theirs)}"
         )
-    names = [f"{name}_l0" for name, _ in target.cell.named_parameters()]
-    if (found := [name for name, _ in source.named_parameters()]) != names:
-        raise ValueError(f"the source must have the parameters {names}, got {found}")
-    for name, parameter in target.cell.named_parameters():
-        weight = getattr(source, f"{name}_l0")
-        if weight.shape != parameter.shape:
+    for name, parameter in ours.items():
+        if parameter.shape != theirs[name].shape:
             raise ValueError(
-                f"{name} must have shape {list(parameter.shape)}, got {list(weight.shape)}"
+                f"{name} must have shape {list(parameter.shape)} for {type(target).__name__}, "
+                f"got {list(theirs[name].shape)} from {type(source).__name__}"
             )
-        with torch.no_grad():
-            parameter.copy_(weight)
+    with torch.no_grad():
+        for name, parameter in ours.items():
+            parameter.copy_(theirs[name])
