@@ -273,7 +273,8 @@ def ruff_clean(path: Path) -> list[str]:
     for command in (["check", "--output-format=concise"], ["format", "--diff"]):
         config = ["--no-cache", "--config", notebooks.ROOT / "pyproject.toml"]
         run = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, *config, path],
+            [sys.executable, "-m", "ruff", *command, *config, path.resolve()],
+            cwd=notebooks.ROOT,  # there it knows the package's imports from others
             capture_output=True,
             text=True,
         )
