@@ -222,7 +222,7 @@ SEQUENCE = torch.zeros(2, 5, 3)
         (
             lambda: copy_weights(nn.RNN(3, 4, bias=False), RNN(3, 4)),
             ValueError,
-            "bias_ih_l0",
+            r"got \['weight_ih', 'weight_hh'\]",
         ),
         (
             lambda: copy_weights(nn.LSTM(3, 4), LSTM(3, 5)),
