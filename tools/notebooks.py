@@ -66,7 +66,7 @@ EDITOR_METADATA = {
 }
 
 # Root mean square difference, of 255, that a palette may make on a white or on a black page.
-PALETTE_RMS = 4.0
+PALETTE_RMS = 2.0
 
 
 class NotebookError(Exception):
@@ -371,7 +371,8 @@ def _merge_streams(outputs: list[NotebookNode]) -> list[NotebookNode]:
 def shrink_png(png: bytes) -> bytes:
     """The same picture in fewer bytes, with transparency and without metadata.
 
-    Up to 256 colours are kept exactly. More are reduced to 256, or kept if that would be seen.
+    Up to 256 colours are kept exactly. More are reduced to 64, to 256 if that would be seen, or
+    kept if even that would.
     A PNG without metadata is taken to have been through this and is returned as it is.
     """
     if _png_chunks(png) <= {b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"}:
@@ -382,12 +383,13 @@ def shrink_png(png: bytes) -> bytes:
     pixels = np.frombuffer(image.tobytes(), "<u4")
     colors, index, counts = np.unique(pixels, return_inverse=True, return_counts=True)
     if len(colors) > 256:
-        palette, nearest = _reduce(image, colors, counts)
-        before, after = _on_pages(colors), _on_pages(palette)[nearest]
-        if (
-            np.sqrt(np.average(((before - after) ** 2).mean(1), weights=counts))
-            > PALETTE_RMS
-        ):
+        before = _on_pages(colors)
+        for size in (64, 256):
+            palette, nearest = _reduce(image, colors, counts, size)
+            squares = ((before - _on_pages(palette)[nearest]) ** 2).mean(1)
+            if np.sqrt(np.average(squares, weights=counts)) <= PALETTE_RMS:
+                break
+        else:
             return _encode(image)
         colors, index = palette, nearest[index]
     indexed = Image.frombytes("P", image.size, index.astype(np.uint8).tobytes())
@@ -396,17 +398,17 @@ def shrink_png(png: bytes) -> bytes:
 
 
 def _reduce(
-    image: Image.Image, colors: np.ndarray, counts: np.ndarray
+    image: Image.Image, colors: np.ndarray, counts: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """At most 256 colours near to ``colors``, and for each of ``colors`` the number of the nearest.
+    """At most ``size`` colours near to ``colors``, and for each of ``colors`` the number of the nearest.
 
     Lloyd's algorithm, begun from Pillow's octree, which alone leaves bands in a colour bar.
     """
-    octree = image.quantize(256, method=Image.Quantize.FASTOCTREE).convert("RGBA")
-    common = colors[np.argsort(counts, kind="stable")[::-1][:256]]
+    octree = image.quantize(size, method=Image.Quantize.FASTOCTREE).convert("RGBA")
+    common = colors[np.argsort(counts, kind="stable")[::-1][:size]]
     start = list(
         dict.fromkeys([*np.unique(np.frombuffer(octree.tobytes(), "<u4")), *common])
-    )[:256]
+    )[:size]
     points, centres = _on_pages(colors), _on_pages(np.array(start))
     for _ in range(10):
         nearest = _nearest(points, centres)
