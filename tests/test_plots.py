@@ -54,3 +54,23 @@ def test_more_weight_is_darker_even_without_colour():
 def test_refuses_what_is_not_attention(weights, message):
     with pytest.raises(ValueError, match=message):
         attention_heatmap(weights, ["a", "b"])
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_chinese_labels_are_drawn_without_a_warning(monkeypatch, capfd, installed):
+    if not installed:
+        monkeypatch.setattr("bertbook.plots.CHINESE_FONTS", ("No such font",))
+    with mpl.rc_context():
+        use_book_style()
+        figure = attention_heatmap(np.eye(2), ["年", "日"]).figure
+        figure.canvas.draw()
+    assert capfd.readouterr() == ("", "")
+
+
+def test_a_chinese_font_comes_after_the_latin_one(monkeypatch):
+    monkeypatch.setattr(
+        "bertbook.plots.CHINESE_FONTS", ("No such font", "DejaVu Serif", "DejaVu Sans")
+    )
+    with mpl.rc_context():
+        use_book_style()
+        assert mpl.rcParams["font.family"] == ["DejaVu Sans", "DejaVu Serif"]

@@ -4,6 +4,7 @@ Figures are drawn in black on a transparent ground, at a width that stays legibl
 The pages turn them over for dark mode, so weight 0 is always the colour of the page.
 """
 
+import warnings
 from collections.abc import Sequence
 
 import matplotlib as mpl
@@ -11,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
+from matplotlib.font_manager import fontManager
 from matplotlib.image import AxesImage
 
 __all__ = ["ATTENTION_COLORS", "COLORS", "attention_heatmap", "use_book_style"]
@@ -31,9 +33,30 @@ ATTENTION_COLORS = LinearSegmentedColormap.from_list(
     [(1, 1, 1, 0), (0.62, 0.79, 0.93, 1), (0.13, 0.47, 0.73, 1), (0.02, 0.17, 0.38, 1)],
 )
 
+# Fonts with Chinese characters: Linux, macOS, Windows. The first one installed is used.
+CHINESE_FONTS = (
+    "Noto Sans CJK SC",
+    "Noto Sans CJK JP",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "WenQuanYi Zen Hei",
+    "WenQuanYi Micro Hei",
+    "PingFang SC",
+    "Hiragino Sans GB",
+    "Microsoft YaHei",
+    "SimHei",
+)
+
 
 def use_book_style() -> None:
-    """Give matplotlib the book's fonts, colours and sizes; once, at the top of a chapter."""
+    """Give matplotlib the book's fonts, colours and sizes; once, at the top of a chapter.
+
+    Where no Chinese font is installed, Chinese characters are drawn as boxes, without a warning.
+    """
+    installed = {font.name for font in fontManager.ttflist}
+    chinese = [name for name in CHINESE_FONTS if name in installed][:1]
+    if not chinese:
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
     mpl.rcParams.update(
         {
             "figure.figsize": (5.4, 3.2),
@@ -56,7 +79,7 @@ def use_book_style() -> None:
             "grid.alpha": 0.12,
             "grid.linewidth": 0.6,
             "font.size": 10,
-            "font.family": ["DejaVu Sans"],
+            "font.family": ["DejaVu Sans", *chinese],
             "xtick.labelsize": 9,
             "ytick.labelsize": 9,
             "legend.fontsize": 9,
