@@ -368,7 +368,7 @@ def test_the_space_needed_is_what_is_not_installed_yet(monkeypatch, tmp_path):
     monkeypatch.setattr(book_setup, "ROOT", tmp_path)
     monkeypatch.setattr(book_setup, "VENV", tmp_path / ".venv")
     monkeypatch.setattr(book_setup.tempfile, "gettempdir", lambda: str(tmp_path))
-    monkeypatch.setattr(book_setup.Path, "home", lambda: tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setitem(book_setup.INSTALLED, "all", 4000)
     monkeypatch.setitem(book_setup.DOWNLOADED, "all", 1000)
     monkeypatch.setattr(book_setup, "MARGIN", 500)

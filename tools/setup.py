@@ -8,6 +8,7 @@ import argparse
 import errno
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -106,7 +107,7 @@ def check_space(target):
     for folder, size in (
         (ROOT, missing + MARGIN),
         (Path(tempfile.gettempdir()), downloads),
-        (Path.home(), downloads),
+        (Path(os.path.expanduser("~")), downloads),
     ):
         if folder.is_dir():
             disk = needs.setdefault(folder.stat().st_dev, [folder, 0])
