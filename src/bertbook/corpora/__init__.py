@@ -1,0 +1,1 @@
+"""What the installed packages ship, as clean Python objects."""

@@ -1,0 +1,72 @@
+"""Symbols as numbers: the three special ones, a vocabulary of characters, and padding.
+
+The first three numbers are the same in every vocabulary: padding 0, begin 1, end 2.
+"""
+
+from collections.abc import Iterable, Sequence
+
+import torch
+from torch import Tensor
+
+__all__ = ["BEGIN", "END", "PAD", "CharacterVocabulary", "pad_sequences"]
+
+PAD, BEGIN, END = 0, 1, 2
+
+
+class CharacterVocabulary:
+    """Numbers for characters, after the three special symbols.
+
+    Args:
+        characters: those that can occur; sorted, doubles dropped.
+    """
+
+    def __init__(self, characters: Iterable[str]):
+        self.characters = sorted(set(characters))
+        self._numbers = {c: i + END + 1 for i, c in enumerate(self.characters)}
+
+    def __len__(self) -> int:
+        return len(self.characters) + END + 1
+
+    def encode(self, text: str, *, end: bool = False) -> list[int]:
+        """The numbers of a text's characters, with the end symbol if asked for.
+
+        Raises:
+            ValueError: if a character is not in the vocabulary.
+        """
+        unknown = sorted(set(text) - self._numbers.keys())
+        if unknown:
+            raise ValueError(
+                f"{text!r} has characters not in the vocabulary: {unknown}"
+            )
+        return [self._numbers[c] for c in text] + [END] * end
+
+    def decode(self, numbers: Iterable[int]) -> str:
+        """The text up to the end symbol; padding and begin are left out."""
+        text = ""
+        for number in numbers:
+            if number == END:
+                break
+            if number > END:
+                text += self.characters[number - END - 1]
+        return text
+
+
+def pad_sequences(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+    """Fill sequences up to the longest of them.
+
+    Args:
+        sequences: B sequences of whole numbers, none of them empty.
+
+    Returns:
+        The padded sequences ``[B, S]`` and their lengths ``[B]``.
+
+    Raises:
+        ValueError: if there is none, or one is empty.
+    """
+    if not sequences or not all(sequences):
+        raise ValueError("at least one sequence is needed, and none may be empty")
+    lengths = torch.tensor([len(sequence) for sequence in sequences])
+    padded = torch.full((len(sequences), int(lengths.max())), PAD)
+    for row, sequence in enumerate(sequences):
+        padded[row, : len(sequence)] = torch.tensor(sequence)
+    return padded, lengths
