@@ -26,7 +26,7 @@ RIGHT = [
     (exercises.check_masked_softmax, masked),
     (exercises.check_scale, 64),
     (exercises.check_softmax_jacobian, lambda p: p.diag() - torch.outer(p, p)),
-    (exercises.check_crossing, 1536),
+    (exercises.check_quadratic_share, 0.25),
 ]
 WRONG = [
     (exercises.check_doubled_scores, (6, 7), "old scores"),
@@ -65,11 +65,13 @@ WRONG = [
     (exercises.check_softmax_jacobian, lambda p: torch.outer(p, p) - p.diag(), "sign"),
     (exercises.check_softmax_jacobian, lambda p: torch.outer(p, p), "sum to zero"),
     (exercises.check_softmax_jacobian, lambda p: p, r"\[4\]"),
-    (exercises.check_crossing, 4608, "6d"),
-    (exercises.check_crossing, 768, "two products"),
-    (exercises.check_crossing, 3072, "Both"),
-    (exercises.check_crossing, 10, "solve"),
-    (exercises.check_crossing, None, "One number"),
+    (exercises.check_quadratic_share, 25, "between 0 and 1"),
+    (exercises.check_quadratic_share, 0.1, "whole layer"),
+    (exercises.check_quadratic_share, 0.333, "over the sum"),
+    (exercises.check_quadratic_share, 0.143, "two products"),
+    (exercises.check_quadratic_share, 0.4, "four"),
+    (exercises.check_quadratic_share, 0.5, "cancel"),
+    (exercises.check_quadratic_share, None, "One number"),
 ]
 
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from bertbook.exercises import Verdict, correct, is_open, open_answer, wrong
 
 __all__ = [
-    "check_crossing",
     "check_doubled_scores",
     "check_masked_softmax",
+    "check_quadratic_share",
     "check_scale",
     "check_softmax_jacobian",
 ]
@@ -185,11 +185,11 @@ def check_softmax_jacobian(function: Callable[[Tensor], Tensor]) -> Verdict:
     )
 
 
-def check_crossing(answer: object) -> Verdict:
-    """Exercise 5: from which length on the quadratic part costs more than the projections.
+def check_quadratic_share(answer: object) -> Verdict:
+    """Exercise 5: the quadratic share of an attention sub-layer, d = 768 and n = 512.
 
     Args:
-        answer: the length in tokens at which both cost the same, for d = 768.
+        answer: the share of the multiply-adds, between 0 and 1.
     """
     if is_open(answer):
         return open_answer()
@@ -197,16 +197,17 @@ def check_crossing(answer: object) -> Verdict:
         value = float(answer)
     except (TypeError, ValueError):
         return wrong(f"One number is asked for; this is {answer!r}.")
-    if value == 4608:
-        return wrong(
-            "That is 6d, where it passes projections and feed-forward together."
-        )
-    if value == 768:
-        return wrong(
-            "The quadratic part is two products, QKᵀ and the mixing: 2n²d in all."
-        )
-    if value == 3072:
-        return wrong("Both scores and mixing grow with n²: 2n²d, against 4nd².")
-    if value == 1536:
-        return correct("2n²d = 4nd² at n = 2d: three times BERT's limit of 512 tokens.")
-    return wrong("Set 2n²d equal to 4nd² and solve for n.")
+    hints = {
+        25: "A share lies between 0 and 1.",
+        0.1: "That is the share of the whole layer; here the feed-forward part is left out.",
+        1
+        / 3: "That is the quadratic part over the projections; take it over the sum of both.",
+        1 / 7: "The quadratic part is two products, QKᵀ and the mixing: 2n²d in all.",
+        0.4: "There are four projections: queries, keys, values and output.",
+    }
+    for mistake, hint in hints.items():
+        if math.isclose(value, mistake, rel_tol=0.01):
+            return wrong(hint)
+    if math.isclose(value, 0.25, rel_tol=0.005):
+        return correct("n/(n + 2d) = 512/2048; with the feed-forward part a tenth.")
+    return wrong("Divide 2n²d by 2n²d + 4nd², cancel, and put in the numbers.")
