@@ -62,6 +62,11 @@ UNUSED = (
     "pygments.css",
 )
 
+# An inline formula with the signs that must not part from it at the end of a line.
+FORMULA = re.compile(
+    r'([(\[“‘(《]?)(<span class="math [^>]*>[^<]*</span>)([-,.;:!?%)\]”’…,。、;:!?)》]*)'
+)
+
 # A kind of token that has no colour of its own needs no element: that is half of a chapter's HTML.
 PLAIN_TOKENS = re.compile(
     r'<span class="(?:bp|n|na|nb|ni|nn|nv|o|p|py|vm|w)">([^<]*)</span>'
@@ -160,7 +165,10 @@ def prepare_page(
     context["language"] = (context.get("meta") or {}).get("lang", app.config.language)
 
     if "body" in context:
-        context["body"] = PLAIN_TOKENS.sub(r"\1", context["body"])
+        body = PLAIN_TOKENS.sub(r"\1", context["body"])
+        body = FORMULA.sub(keep_together, body)
+        # docutils puts entries of a role that a list may not have into its lists of references.
+        context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
 
     # Maths that only an output or a glued value brings in is not in the source Sphinx looks at.
     if 'class="math ' in context.get("body", ""):
@@ -171,6 +179,13 @@ def prepare_page(
     sheets[:] = [
         sheet for sheet in sheets if not sheet.filename.endswith("pygments.css")
     ]
+
+
+def keep_together(match: re.Match) -> str:
+    """Wrap a formula and its punctuation; the browser would break the line between them."""
+    if match[1] or match[3]:
+        return f'<span class="together">{match[0]}</span>'
+    return match[0]
 
 
 def visit_image(translator: HTML5Translator, node: nodes.image) -> None:
@@ -247,7 +262,7 @@ def used_rules(css: str, words: set[str]) -> str:
             if prelude != "@font-face":
                 kept.append(f"{prelude}{{{body}}}")
         else:
-            selectors = re.split(r",(?![^()]*\))", prelude)
+            selectors = map(str.strip, re.split(r",(?![^()]*\))", prelude))
             selectors = [
                 selector for selector in selectors if can_match(selector, words)
             ]

@@ -23,27 +23,25 @@
     }
   });
 
-  const reachable = (box, name) => {
-    if (box.scrollWidth > box.clientWidth + 1) {
-      box.tabIndex = 0;
-      box.setAttribute("role", "group");
-      box.setAttribute("aria-label", name);
-    } else {
-      for (const attribute of ["tabindex", "role", "aria-label"]) box.removeAttribute(attribute);
+  const reachable = (box) => {
+    const scrolls = box.scrollWidth > box.clientWidth + 1;
+    const attributes = { tabindex: "0", role: "group", "aria-label": "formula" };
+    for (const [name, value] of Object.entries(attributes)) {
+      if (scrolls) box.setAttribute(name, value);
+      else box.removeAttribute(name);
     }
   };
 
   const fitFormulas = () => {
     for (const formula of document.querySelectorAll(".bd-article mjx-container")) {
-      if (formula.hasAttribute("display")) {
-        reachable(formula.parentElement, "formula");
-        continue;
-      }
-      const column = formula.closest("p, li, dd, td, th, h1, h2, h3, h4, figcaption, summary");
       const box = formula.parentElement;
-      if (!column || !box.matches("span.math")) continue;
-      box.classList.toggle("wide", formula.offsetWidth > column.clientWidth);
-      reachable(box, "formula");
+      const column = formula.closest("p, li, dd, td, th, h1, h2, h3, h4, figcaption, summary");
+      if (formula.hasAttribute("display")) {
+        reachable(formula);
+      } else if (column && box.matches("span.math")) {
+        box.classList.toggle("wide", formula.offsetWidth > column.clientWidth);
+        reachable(box);
+      }
     }
   };
 
