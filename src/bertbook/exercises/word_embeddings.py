@@ -64,7 +64,7 @@ def check_noise(answer: object) -> Verdict:
         return wrong(f"One number is asked for; this is {answer!r}.")
     if _near(number, 27 / 35):
         return correct(
-            "81^¾ = 27, 16^¾ = 8. Of the text the word is 84 %, of noise 77."
+            "81^¾ = 27, 16^¾ = 8. Of the text it is 84 %, of the noise 77 %."
         )
     if _near(number, 81 / 97):
         return wrong("That is its share of the text. Raise both counts to the ¾ first.")
