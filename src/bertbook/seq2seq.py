@@ -267,7 +267,7 @@ class Seq2Seq(nn.Module):
 
 
 def shift_right(target: Tensor) -> Tensor:
-    """The decoder's inputs under teacher forcing: begin, then the target without its last symbol.
+    """The decoder's inputs in teacher forcing: begin, then the target without its last.
 
     Args:
         target: ``[B, T]``.
