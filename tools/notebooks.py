@@ -400,7 +400,7 @@ def shrink_png(png: bytes) -> bytes:
 def _reduce(
     image: Image.Image, colors: np.ndarray, counts: np.ndarray, size: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """At most ``size`` colours near to ``colors``, and for each of ``colors`` the number of the nearest.
+    """At most ``size`` colours near to ``colors``; for each of ``colors`` the nearest one's number.
 
     Lloyd's algorithm, begun from Pillow's octree, which alone leaves bands in a colour bar.
     """
