@@ -21,11 +21,10 @@ from bertbook.results import RESULTS, Results, experiment_arguments
 from bertbook.seq2seq import (
     Seq2Seq,
     Seq2SeqConfig,
-    exact_match,
     sequence_loss,
     shift_right,
 )
-from bertbook.symbols import END
+from bertbook.symbols import END, exact_match
 from bertbook.training import count_parameters, seed_everything, train, write_atomically
 
 NAME = "seq2seq_length"

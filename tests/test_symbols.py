@@ -1,8 +1,16 @@
 """Symbols as numbers, there and back."""
 
 import pytest
+import torch
 
-from bertbook.symbols import BEGIN, END, PAD, CharacterVocabulary, pad_sequences
+from bertbook.symbols import (
+    BEGIN,
+    END,
+    PAD,
+    CharacterVocabulary,
+    exact_match,
+    pad_sequences,
+)
 
 
 def test_a_vocabulary_goes_there_and_back():
@@ -23,3 +31,10 @@ def test_sequences_are_padded():
         pad_sequences([[5], []])
     with pytest.raises(ValueError, match="at least one"):
         pad_sequences([])
+
+
+def test_exact_match_asks_for_the_end_too():
+    written = torch.tensor([[3, END, PAD], [3, 4, END], [3, 3, 3], [4, END, PAD]])
+    target = torch.tensor([[3, END], [3, END], [3, END], [3, END]])
+    assert exact_match(written, target).tolist() == [True, False, False, False]
+    assert exact_match(target, written).tolist() == [True, False, False, False]

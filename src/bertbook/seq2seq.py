@@ -27,12 +27,13 @@ from bertbook.symbols import BEGIN, END, PAD
 
 __all__ = [
     "SCORES",
+    "EncoderDecoder",
     "Score",
     "Seq2Seq",
     "Seq2SeqConfig",
     "State",
+    "check_source",
     "check_symbols",
-    "exact_match",
     "sequence_loss",
     "shift_right",
 ]
@@ -120,7 +121,7 @@ class Score(nn.Module):
         )
 
 
-class Seq2Seq(nn.Module):
+class EncoderDecoder(nn.Module):
     """An LSTM reads the source, a second one, started from its last state, writes the target.
 
     With attention every decoder state also looks at all encoder states, and the output is read
@@ -193,6 +194,16 @@ class Seq2Seq(nn.Module):
         hidden = torch.tanh(self.combine(torch.cat([context, hidden], dim=-1)))
         return self.output(hidden), state, weights
 
+
+class Seq2Seq(EncoderDecoder):
+    """The encoder-decoder in its two uses: forced by the true target, and writing freely.
+
+    Args:
+        config: the sizes and the score.
+
+    Source: Williams & Zipser 1989 (teacher forcing); Sutskever et al. 2014.
+    """
+
     def forward(
         self, source: Tensor, lengths: Tensor, inputs: Tensor, return_weights=False
     ) -> Tensor | tuple[Tensor, Tensor | None]:
@@ -210,7 +221,7 @@ class Seq2Seq(nn.Module):
         Raises:
             ValueError: if the shapes do not fit or a symbol is not in the vocabulary.
         """
-        mask = self._check_source(source, lengths)
+        mask = check_source(source, lengths, self.config.source_vocabulary)
         check_symbols("inputs", inputs, self.config.target_vocabulary)
         if len(inputs) != len(source):
             raise ValueError(
@@ -241,7 +252,7 @@ class Seq2Seq(nn.Module):
         """
         if max_length < 1:
             raise ValueError(f"max_length must be at least 1, got {max_length}")
-        mask = self._check_source(source, lengths)
+        mask = check_source(source, lengths, self.config.source_vocabulary)
         memory, state = self.encode(source, lengths)
         symbol = torch.full_like(source[:, :1], BEGIN)  # [B, 1]
         ended = torch.zeros_like(symbol, dtype=torch.bool)
@@ -256,14 +267,6 @@ class Seq2Seq(nn.Module):
         if not return_weights:
             return written
         return written, None if looks[0] is None else torch.cat(looks, dim=1)
-
-    def _check_source(self, source: Tensor, lengths: Tensor) -> Tensor:
-        check_symbols("source", source, self.config.source_vocabulary)
-        if lengths.shape != source.shape[:1]:
-            raise ValueError(
-                f"lengths must have shape [{len(source)}], got {list(lengths.shape)}"
-            )
-        return padding_mask(lengths, source.shape[1])
 
 
 def shift_right(target: Tensor) -> Tensor:
@@ -293,22 +296,6 @@ def sequence_loss(model: Seq2Seq, batch: tuple[Tensor, Tensor, Tensor]) -> Tenso
     return F.cross_entropy(logits.transpose(1, 2), target, ignore_index=PAD)
 
 
-def exact_match(written: Tensor, target: Tensor) -> Tensor:
-    """Which sequences are right from the first symbol to the end symbol.
-
-    Args:
-        written: ``[B, T1]``, as :meth:`Seq2Seq.generate` returns it.
-        target: ``[B, T2]``, padded after the end symbol.
-
-    Returns:
-        Boolean ``[B]``.
-    """
-    length = max(written.shape[1], target.shape[1])
-    written = F.pad(written, (0, length - written.shape[1]), value=PAD)
-    target = F.pad(target, (0, length - target.shape[1]), value=PAD)
-    return (written == target).all(dim=1)
-
-
 def check_symbols(name: str, symbols: Tensor, vocabulary: int) -> None:
     """Refuse what is no batch of symbols, naming what is wrong.
 
@@ -332,3 +319,26 @@ def check_symbols(name: str, symbols: Tensor, vocabulary: int) -> None:
             f"{name} must hold numbers in 0..{vocabulary - 1}, got "
             f"{symbols.min().item()}..{symbols.max().item()}"
         )
+
+
+def check_source(source: Tensor, lengths: Tensor, vocabulary: int) -> Tensor:
+    """Refuse what is no padded batch of sources; return its mask.
+
+    Args:
+        source: should be ``[B, S]``.
+        lengths: should be ``[B]``, in 1..S.
+        vocabulary: the number of source symbols.
+
+    Returns:
+        Boolean mask ``[B, 1, S]``, ``True`` = a real symbol.
+
+    Raises:
+        TypeError: as :func:`check_symbols` and :func:`bertbook.attention.padding_mask`.
+        ValueError: likewise, or if there are not as many lengths as sources.
+    """
+    check_symbols("source", source, vocabulary)
+    if lengths.shape != source.shape[:1]:
+        raise ValueError(
+            f"lengths must have shape [{len(source)}], got {list(lengths.shape)}"
+        )
+    return padding_mask(lengths, source.shape[1])

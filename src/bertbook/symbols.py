@@ -1,4 +1,4 @@
-"""Symbols as numbers: the three special ones, a vocabulary of characters, and padding.
+"""Symbols as numbers: the three special ones, a vocabulary of characters, padding, comparing.
 
 The first three numbers are the same in every vocabulary: padding 0, begin 1, end 2.
 """
@@ -6,9 +6,10 @@ The first three numbers are the same in every vocabulary: padding 0, begin 1, en
 from collections.abc import Iterable, Sequence
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-__all__ = ["BEGIN", "END", "PAD", "CharacterVocabulary", "pad_sequences"]
+__all__ = ["BEGIN", "END", "PAD", "CharacterVocabulary", "exact_match", "pad_sequences"]
 
 PAD, BEGIN, END = 0, 1, 2
 
@@ -70,3 +71,19 @@ def pad_sequences(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
     for row, sequence in enumerate(sequences):
         padded[row, : len(sequence)] = torch.tensor(sequence)
     return padded, lengths
+
+
+def exact_match(written: Tensor, target: Tensor) -> Tensor:
+    """Which sequences are right from the first symbol to the end symbol.
+
+    Args:
+        written: ``[B, T1]``, padded after the end symbol.
+        target: ``[B, T2]``, padded after the end symbol.
+
+    Returns:
+        Boolean ``[B]``.
+    """
+    length = max(written.shape[1], target.shape[1])
+    written = F.pad(written, (0, length - written.shape[1]), value=PAD)
+    target = F.pad(target, (0, length - target.shape[1]), value=PAD)
+    return (written == target).all(dim=1)
