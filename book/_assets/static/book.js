@@ -24,7 +24,7 @@
   });
 
   const reachable = (box) => {
-    const scrolls = box.scrollWidth > box.clientWidth + 1;
+    const scrolls = box.scrollWidth > box.clientWidth;
     const attributes = { tabindex: "0", role: "group", "aria-label": "formula" };
     for (const [name, value] of Object.entries(attributes)) {
       if (scrolls) box.setAttribute(name, value);
