@@ -235,6 +235,8 @@ def test_an_interrupted_installation_leaves_no_valid_stamp(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        # A shell that runs the tests in the background has told them to ignore it.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
     )
     connection, _ = server.accept()  # pip is now waiting for the index
     with connection:
