@@ -5,25 +5,37 @@ import subprocess
 import sys
 from pathlib import Path
 
+import nbformat
 import pytest
 import yaml
 from bs4 import BeautifulSoup
+from nbformat.v4 import new_code_cell, new_markdown_cell, new_notebook, new_output
 from PIL import Image
 from sphinx.errors import ExtensionError
 
 from tools import book_extension, page_checks
-from tools.book_extension import can_match, packaged_file, shown_size, used_rules
+from tools.book_extension import FORMULA as FORMULA_PATTERN
+from tools.book_extension import (
+    can_match,
+    keep_together,
+    packaged_file,
+    shown_size,
+    used_rules,
+)
 from tools.page_checks import ROOT
 
-NOTEBOOK = """{"cells": [
- {"cell_type": "markdown", "id": "cell-1", "metadata": {},
-  "source": "# A page\\n\\n![Blue.](p.png)"},
- {"cell_type": "code", "id": "cell-2", "metadata": {}, "execution_count": 1,
-  "source": "import math",
-  "outputs": [{"output_type": "display_data", "metadata": {}, "data":
-   {"text/latex": "$\\\\displaystyle x^2$", "text/plain": "x**2"}}]}],
- "metadata": {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"},
- "language_info": {"name": "python"}}, "nbformat": 4, "nbformat_minor": 5}"""
+IMAGE = "# A page\n\n![Blue.](p.png)"
+FORMULA = {"text/latex": "$\\displaystyle x^2$", "text/plain": "x**2"}
+GLUED = {f"application/papermill.record/{kind}": text for kind, text in FORMULA.items()}
+GLUE = {"scrapbook": {"name": "square", "mime_prefix": "application/papermill.record/"}}
+
+
+def notebook():
+    outputs = [new_output("display_data", data=FORMULA)]
+    code = new_code_cell("import math", execution_count=1, outputs=outputs)
+    kernel = {"name": "python3", "display_name": "Python 3", "language": "python"}
+    metadata = {"kernelspec": kernel, "language_info": {"name": "python"}}
+    return new_notebook(cells=[new_markdown_cell(IMAGE), code], metadata=metadata)
 
 
 @pytest.fixture
@@ -37,9 +49,9 @@ def build(tmp_path):
     (book / "references.bib").write_text("")
     (book / "index.md").write_text("# Index\n\nText.\n")
     (book / "chinese.md").write_text("---\nlang: zh-Hans\n---\n# 注意力\n\n正文。\n")
-    (book / "page.ipynb").write_text(NOTEBOOK)
+    nbformat.write(notebook(), book / "page.ipynb")
     Image.new("RGB", (300, 150)).save(book / "p.png", dpi=(144, 144))
-    chapters = [{"file": "page"}, {"file": "chinese"}]
+    chapters = [{"file": name} for name in ("page", "chinese")]
     toc = {"format": "jb-book", "root": "index", "chapters": chapters}
     (tmp_path / "_toc.yml").write_text(yaml.safe_dump(toc))
 
@@ -77,8 +89,9 @@ def test_build_without_and_with_a_repository(build):
     page = soup(site / "page.html")
     assert buttons(page) == []
     # Its only formula is in an output.
-    assert page.select_one("script[src*='mathjax/startup.js']")
-    assert not soup(site / "chinese.html").select_one("script[src*='mathjax']")
+    assert len(page.select(".math")) == 1
+    assert len(page.select("script[src*='mathjax/startup.js']")) == 1
+    assert not soup(site / "chinese.html").select("script[src*='mathjax']")
     image = page.select_one("article img")
     assert (image["width"], image["height"], image["loading"]) == ("200", "100", "lazy")
     assert image["alt"] == "Blue."
@@ -185,6 +198,27 @@ def test_rules_that_match_nothing_are_left_out():
 )
 def test_can_match(selector, expected):
     assert can_match(selector, {"a"}) is expected
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("", ""),
+        (" and ", " and"),
+        ("(", ")."),
+        ("，", "。"),
+        ("“", ""),
+        ("", ", "),
+    ],
+)
+def test_punctuation_stays_with_its_formula(before, after):
+    formula = '<span class="math notranslate nohighlight">\\(x &lt; 1\\)</span>'
+    text = FORMULA_PATTERN.sub(keep_together, f"<p>a{before}{formula}{after}b</p>")
+    found = BeautifulSoup(text, "html.parser")
+    assert found.text == f"a{before}\\(x < 1\\){after}b"
+    together = found.select_one(".together")
+    kept = before.strip("and, ，") + "\\(x < 1\\)" + after.strip("and ")
+    assert (together.text if together else "\\(x < 1\\)") == kept
 
 
 @pytest.mark.parametrize(

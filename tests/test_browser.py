@@ -388,6 +388,7 @@ def test_paper_is_light_and_shows_what_is_folded(fresh):
         page.evaluate("getComputedStyle(document.body).backgroundColor")
         == "rgb(253, 252, 250)"
     )
+    assert page.locator("article h1").is_visible()
     assert not page.locator("#pst-primary-sidebar").is_visible()
     assert not page.locator(".bd-header-article").is_visible()
     for style in page.evaluate(IMAGE_STYLES):

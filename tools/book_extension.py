@@ -170,10 +170,6 @@ def prepare_page(
         # docutils puts entries of a role that a list may not have into its lists of references.
         context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
 
-    # Maths that only an output or a glued value brings in is not in the source Sphinx looks at.
-    if 'class="math ' in context.get("body", ""):
-        app.env.get_domain("math").data["has_equations"][pagename] = True
-
     # book.css has the colours of the code, for light and dark and without scripts.
     sheets = context["css_files"]
     sheets[:] = [
@@ -318,8 +314,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     )
     app.connect("config-inited", adjust_config)
     app.connect("builder-inited", copy_vendor_files)
-    # Before Sphinx decides about MathJax (priority 500).
-    app.connect("html-page-context", prepare_page, priority=400)
+    app.connect("html-page-context", prepare_page)
     # After the theme has written its last files (priority 500).
     app.connect("build-finished", slim_down, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
