@@ -26,8 +26,6 @@ from tools.page_checks import ROOT
 
 IMAGE = "# A page\n\n![Blue.](p.png)"
 FORMULA = {"text/latex": "$\\displaystyle x^2$", "text/plain": "x**2"}
-GLUED = {f"application/papermill.record/{kind}": text for kind, text in FORMULA.items()}
-GLUE = {"scrapbook": {"name": "square", "mime_prefix": "application/papermill.record/"}}
 
 
 def notebook():

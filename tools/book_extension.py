@@ -188,7 +188,7 @@ def visit_image(translator: HTML5Translator, node: nodes.image) -> None:
     """Write an image with lazy loading and, so that nothing jumps, with its size."""
     path = Path(translator.builder.srcdir, node["uri"])
     attributes = ' loading="lazy"'
-    if path.is_file() and not {"width", "height", "scale"} & node.attributes.keys():
+    if path.is_file():
         width, height = shown_size(path)
         attributes += f' width="{width}" height="{height}"'
     start = len(translator.body)
