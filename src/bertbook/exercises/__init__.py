@@ -6,7 +6,7 @@ mistakes before it says "wrong", and an answer still left as ``...`` is no mista
 
 from dataclasses import dataclass
 
-__all__ = ["Verdict", "correct", "is_open", "open_answer", "wrong"]
+__all__ = ["Verdict", "as_number", "correct", "is_open", "open_answer", "wrong"]
 
 
 @dataclass(frozen=True)
@@ -43,3 +43,11 @@ def open_answer() -> Verdict:
     return Verdict(
         False, "○ Open. Put your answer in place of the dots and run the cell again."
     )
+
+
+def as_number(answer: object) -> float | None:
+    """The answer as a number, or ``None`` if it is not one."""
+    try:
+        return float(answer)
+    except (TypeError, ValueError):
+        return None

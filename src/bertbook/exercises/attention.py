@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bertbook.exercises import Verdict, correct, is_open, open_answer, wrong
+from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
 
 __all__ = [
     "check_doubled_scores",
@@ -125,9 +125,8 @@ def check_scale(answer: object) -> Verdict:
     """
     if is_open(answer):
         return open_answer()
-    try:
-        value = float(answer)
-    except (TypeError, ValueError):
+    value = as_number(answer)
+    if value is None:
         return wrong(f"One number is asked for; this is {answer!r}.")
     hints = {
         16: "That is √256, right for components of variance 1. Here each product has more.",
@@ -193,9 +192,8 @@ def check_quadratic_share(answer: object) -> Verdict:
     """
     if is_open(answer):
         return open_answer()
-    try:
-        value = float(answer)
-    except (TypeError, ValueError):
+    value = as_number(answer)
+    if value is None:
         return wrong(f"One number is asked for; this is {answer!r}.")
     hints = {
         25: "A share lies between 0 and 1.",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from bertbook.exercises import Verdict, correct, is_open, open_answer, wrong
+from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
 
 __all__ = [
     "check_cache_bytes",
@@ -18,20 +18,13 @@ __all__ = [
 ]
 
 
-def _number(answer: object) -> float | None:
-    try:
-        return float(answer)
-    except (TypeError, ValueError):
-        return None
-
-
 def _check_number(
     answer: object, right: int, hints: dict[int, str], praise: str, last: str
 ):
     """Compare one number with the right one and with the usual mistakes."""
     if is_open(answer):
         return open_answer()
-    value = _number(answer)
+    value = as_number(answer)
     if value is None:
         return wrong(f"One number is asked for; this is {answer!r}.")
     if value == right:
@@ -118,7 +111,7 @@ def check_forget_bias(answer: object) -> Verdict:
     """
     if is_open(answer):
         return open_answer()
-    value = _number(answer)
+    value = as_number(answer)
     if value is None:
         return wrong(f"One number is asked for; this is {answer!r}.")
     gate = 0.5 ** (1 / 512)

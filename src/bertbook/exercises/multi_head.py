@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bertbook.exercises import Verdict, correct, is_open, open_answer, wrong
+from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
 
 __all__ = [
     "check_head_contribution",
@@ -14,13 +14,6 @@ __all__ = [
     "check_parameters",
     "check_split",
 ]
-
-
-def _number(answer: object) -> float | None:
-    try:
-        return float(answer)
-    except (TypeError, ValueError):
-        return None
 
 
 def _shape(answer: object) -> str:
@@ -37,7 +30,7 @@ def check_parameters(answer: object) -> Verdict:
     """
     if is_open(answer):
         return open_answer()
-    value = _number(answer)
+    value = as_number(answer)
     if value is None:
         return wrong(f"One number is asked for; this is {answer!r}.")
     d, heads = 768, 12
@@ -143,7 +136,7 @@ def check_order_bound(answer: object) -> Verdict:
     """
     if is_open(answer):
         return open_answer()
-    value = _number(answer)
+    value = as_number(answer)
     if value is None:
         return wrong(f"One number is asked for; this is {answer!r}.")
     hints = {

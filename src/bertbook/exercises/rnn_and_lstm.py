@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bertbook.exercises import Verdict, correct, is_open, open_answer, wrong
+from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
 
 __all__ = [
     "check_clip",
@@ -17,13 +17,6 @@ __all__ = [
 ]
 
 
-def _number(answer: object) -> float | None:
-    try:
-        return float(answer)
-    except (TypeError, ValueError):
-        return None
-
-
 def check_scalar_gradient(answer: object) -> Verdict:
     """Exercise 1: ∂h_2/∂h_0 of a tanh RNN of one unit with w = 2, h_1 = 0.6 and h_2 = 0.8.
 
@@ -32,7 +25,7 @@ def check_scalar_gradient(answer: object) -> Verdict:
     """
     if is_open(answer):
         return open_answer()
-    value = _number(answer)
+    value = as_number(answer)
     if value is None:
         return wrong(f"One number is asked for; this is {answer!r}.")
     hints = {
@@ -121,7 +114,7 @@ def check_forget_bias(answer: object) -> Verdict:
     """
     if is_open(answer):
         return open_answer()
-    value = _number(answer)
+    value = as_number(answer)
     if value is None:
         return wrong(f"One number is asked for; this is {answer!r}.")
     gate = 0.5**0.01
@@ -150,7 +143,7 @@ def check_lstm_parameters(answer: object) -> Verdict:
     """
     if is_open(answer):
         return open_answer()
-    value = _number(answer)
+    value = as_number(answer)
     if value is None:
         return wrong(f"One number is asked for; this is {answer!r}.")
     d, u = 300, 512

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bertbook.exercises import Verdict, correct, is_open, open_answer, wrong
+from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
 
 __all__ = [
     "check_loss",
@@ -14,13 +14,6 @@ __all__ = [
     "check_optimum",
     "check_pairs",
 ]
-
-
-def _number(answer: object) -> float | None:
-    try:
-        return float(answer)
-    except (TypeError, ValueError):
-        return None
 
 
 def _near(number: float, expected: float) -> bool:
@@ -35,7 +28,7 @@ def check_pairs(answer: object) -> Verdict:
     """
     if is_open(answer):
         return open_answer()
-    number = _number(answer)
+    number = as_number(answer)
     if number is None:
         return wrong(f"One number is asked for; this is {answer!r}.")
     if _near(number, 6):
@@ -59,7 +52,7 @@ def check_noise(answer: object) -> Verdict:
     """
     if is_open(answer):
         return open_answer()
-    number = _number(answer)
+    number = as_number(answer)
     if number is None:
         return wrong(f"One number is asked for; this is {answer!r}.")
     if _near(number, 27 / 35):
@@ -87,7 +80,7 @@ def check_optimum(answer: object) -> Verdict:
     """
     if is_open(answer):
         return open_answer()
-    number = _number(answer)
+    number = as_number(answer)
     if number is None:
         return wrong(f"One number is asked for; this is {answer!r}.")
     if _near(number, math.log(2)):
