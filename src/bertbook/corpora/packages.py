@@ -26,7 +26,7 @@ def package_file(package: str, path: str, sha256: str) -> Path:
     Raises:
         CorpusError: if the package is not installed, or the file is missing or another one.
     """
-    remedy = f"Install {package} anew, at the version that requirements.txt names."
+    remedy = f"Install {package} anew, at the version that requirements*.txt name."
     try:
         distribution = importlib.metadata.distribution(package)
     except importlib.metadata.PackageNotFoundError:
