@@ -98,7 +98,7 @@ def test_equals_the_library_forward_and_backward(problem):
     )
     own_leaves = [x.clone().requires_grad_() for x in inputs]
     output, weights = ours(*own_leaves, attention_mask=mask, return_weights=True)
-    assert torch.equal(output, ours(*own_leaves, attention_mask=mask))
+    close(ours(*own_leaves, attention_mask=mask), output, dtype)  # the fused path
     close(output, expected, dtype)
     close(weights, expected_weights, dtype)
 

@@ -6,12 +6,14 @@ Shapes, besides those of :mod:`bertbook.attention`:
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from bertbook.attention import masked_softmax, scaled_dot_score
 
 __all__ = [
     "MultiHeadAttention",
+    "check_rows",
     "check_states",
     "mask_for_heads",
     "merge_heads",
@@ -123,6 +125,31 @@ def mask_for_heads(attention_mask: Tensor | None, shape: torch.Size) -> Tensor |
     return mask
 
 
+def check_rows(mask: Tensor | None) -> None:
+    """Refuse a mask that is not boolean or leaves a query without any key.
+
+    Args:
+        mask: ``[..., T, S]`` or ``None``; its sizes of one need not be spread out.
+
+    Raises:
+        TypeError: if the mask is not boolean.
+        ValueError: if a row allows nothing: the softmax over it would be 0/0.
+    """
+    if mask is None:
+        return
+    if mask.dtype != torch.bool:
+        raise TypeError(
+            f"attention_mask must be boolean with True = may look, got {mask.dtype}; "
+            "turn a 0/1 mask into one by mask.bool()"
+        )
+    empty = ~mask.any(dim=-1)
+    if empty.any():
+        raise ValueError(
+            f"{int(empty.sum())} of {empty.numel()} rows of attention_mask allow no key at all, "
+            f"the first at index {empty.nonzero()[0].tolist()}; is the mask inverted?"
+        )
+
+
 class MultiHeadAttention(nn.Module):
     """Self- or cross-attention with several heads.
 
@@ -133,6 +160,8 @@ class MultiHeadAttention(nn.Module):
     Args:
         d_model: D, width of the token vectors.
         num_heads: H, a divisor of D.
+        d_k: width of one head's queries and keys; ``None`` means Dh = D / H, which the width of
+            its values always is.
         dropout: probability with which a weight is dropped in training, in 0..1.
         bias: whether the four projections have a bias.
 
@@ -147,6 +176,7 @@ class MultiHeadAttention(nn.Module):
         d_model: int,
         num_heads: int,
         *,
+        d_k: int | None = None,
         dropout: float = 0.0,
         bias: bool = True,
     ):
@@ -156,9 +186,12 @@ class MultiHeadAttention(nn.Module):
                 "d_model must be a positive multiple of num_heads, "
                 f"got d_model={d_model}, num_heads={num_heads}"
             )
+        if d_k is not None and d_k < 1:
+            raise ValueError(f"d_k must be at least 1, got {d_k}")
         self.num_heads = num_heads
-        self.query = nn.Linear(d_model, d_model, bias=bias)
-        self.key = nn.Linear(d_model, d_model, bias=bias)
+        d_keys = d_model if d_k is None else num_heads * d_k
+        self.query = nn.Linear(d_model, d_keys, bias=bias)
+        self.key = nn.Linear(d_model, d_keys, bias=bias)
         self.value = nn.Linear(d_model, d_model, bias=bias)
         self.output = nn.Linear(d_model, d_model, bias=bias)
         self.dropout = nn.Dropout(dropout)
@@ -189,13 +222,61 @@ class MultiHeadAttention(nn.Module):
         """
         source = hidden_states if key_value_states is None else key_value_states
         check_states(hidden_states, source, self.query.in_features)
-        query = split_heads(self.query(hidden_states), self.num_heads)  # [B, H, T, Dh]
-        key = split_heads(self.key(source), self.num_heads)  # [B, H, S, Dh]
-        value = split_heads(self.value(source), self.num_heads)  # [B, H, S, Dh]
+        key, value = self.keys_and_values(source)  # [B, H, S, Dh] each
+        return self.attend(hidden_states, key, value, attention_mask, return_weights)
 
-        scores = scaled_dot_score(query, key)  # [B, H, T, S]
-        mask = mask_for_heads(attention_mask, scores.shape)  # [B, H, T, S] or with ones
-        weights = self.dropout(masked_softmax(scores, mask))  # [B, H, T, S]
-        context = merge_heads(weights @ value)  # [B, T, D]
-        output = self.output(context)  # [B, T, D]
+    def keys_and_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
+        """Project tokens to what they are found by and what they hand over.
+
+        Args:
+            states: ``[B, S, D]``.
+
+        Returns:
+            Keys and values, ``[B, H, S, Dh]`` each. Neither depends on the queries, so a decoder
+            may keep them.
+        """
+        key = split_heads(self.key(states), self.num_heads)  # [B, H, S, Dh]
+        value = split_heads(self.value(states), self.num_heads)  # [B, H, S, Dh]
+        return key, value
+
+    def attend(
+        self,
+        hidden_states: Tensor,
+        key: Tensor,
+        value: Tensor,
+        attention_mask: Tensor | None = None,
+        return_weights: bool = False,
+    ) -> Tensor | tuple[Tensor, Tensor]:
+        """Let every token gather from keys and values that are there already.
+
+        Without dropout and without a wish for the weights PyTorch's fused attention computes the
+        same and never stores the scores.
+
+        Args:
+            hidden_states: ``[B, T, D]``, where the queries come from.
+            key: ``[B, H, S, Dh]``.
+            value: ``[B, H, S, Dh]``.
+            attention_mask: as in :meth:`forward`.
+            return_weights: as in :meth:`forward`.
+
+        Returns:
+            As :meth:`forward`.
+
+        Raises:
+            TypeError: as :meth:`forward`.
+            ValueError: as :meth:`forward`.
+        """
+        query = split_heads(self.query(hidden_states), self.num_heads)  # [B, H, T, Dh]
+        shape = (*query.shape[:-1], key.shape[-2])  # [B, H, T, S]
+        mask = mask_for_heads(attention_mask, shape)  # [B, H, T, S] or with ones
+        check_rows(mask)
+        # PyTorch 2.13's fused gradient in bfloat16 is slower than the two products on a CPU.
+        slow = query.dtype == torch.bfloat16 and torch.is_grad_enabled()
+        if return_weights or slow or (self.training and self.dropout.p > 0):
+            scores = scaled_dot_score(query, key)  # [B, H, T, S]
+            weights = self.dropout(masked_softmax(scores, mask))  # [B, H, T, S]
+            context = weights @ value  # [B, H, T, Dh]
+        else:
+            context = F.scaled_dot_product_attention(query, key, value, mask)
+        output = self.output(merge_heads(context))  # [B, T, D]
         return (output, weights) if return_weights else output
