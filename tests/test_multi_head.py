@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
@@ -9,6 +10,7 @@ from torch import nn
 from bertbook.attention import SelfAttention, causal_mask, padding_mask
 from bertbook.multi_head import (
     MultiHeadAttention,
+    check_rows,
     mask_for_heads,
     merge_heads,
     split_heads,
@@ -135,23 +137,113 @@ def test_dropout_equals_the_library_in_training_and_is_off_in_evaluation():
     close(ours(hidden), expected, hidden.dtype)
 
 
-@given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 2**31))
-@settings(max_examples=40, deadline=None)
-def test_equals_separate_heads(heads, width, seed):
+@given(problems())
+@settings(max_examples=80, deadline=None)
+def test_the_fused_path_has_the_same_gradients(problem):
+    (_, layer), hidden, other, mask = problem
+    gradients = []
+    for return_weights in (False, True):
+        layer.zero_grad()
+        leaves = [x.clone().requires_grad_() for x in (hidden, other) if x is not None]
+        output = layer(*leaves, attention_mask=mask, return_weights=return_weights)
+        output = output[0] if return_weights else output
+        up = torch.linspace(-1, 1, output.numel(), dtype=output.dtype)
+        output.backward(up.view_as(output))
+        gradients.append([x.grad for x in (*leaves, *layer.parameters())])
+    for fused, plain in zip(*gradients, strict=True):
+        close(fused.clone(), plain, hidden.dtype)
+
+
+def test_the_fused_path_is_taken_where_nothing_speaks_against_it(monkeypatch):
+    calls = []
+    fused = F.scaled_dot_product_attention
+
+    def counted(*inputs):
+        calls.append(len(inputs))
+        return fused(*inputs)
+
+    monkeypatch.setattr(F, "scaled_dot_product_attention", counted)
+    hidden = torch.randn(2, 3, 8)
+    dropping = MultiHeadAttention(8, 2, dropout=0.5)
+    plain = MultiHeadAttention(8, 2)
+    for layer, options, expected in (
+        (plain, {}, 1),
+        (plain, {"return_weights": True}, 0),
+        (dropping, {}, 0),
+        (MultiHeadAttention(8, 2, dropout=0.5).eval(), {}, 1),
+    ):
+        calls.clear()
+        layer(hidden, **options)
+        assert len(calls) == expected
+    with torch.autocast("cpu", torch.bfloat16):
+        calls.clear()
+        plain(hidden)
+        assert not calls
+        with torch.no_grad():
+            plain(hidden)
+        assert calls
+
+
+def test_in_bfloat16_both_paths_agree():
+    torch.manual_seed(0)
+    layer, hidden = MultiHeadAttention(12, 3), torch.randn(2, 5, 12)
+    expected = layer(hidden, attention_mask=causal_mask(5))
+    with torch.autocast("cpu", torch.bfloat16):
+        slow = layer(hidden, attention_mask=causal_mask(5))
+        with torch.no_grad():
+            fused = layer(hidden, attention_mask=causal_mask(5))
+    for output in (slow, fused):
+        torch.testing.assert_close(output.float(), expected, atol=0.02, rtol=0.02)
+
+
+def test_dropout_falls_alike_whether_the_weights_are_returned_or_not():
+    layer, hidden = MultiHeadAttention(12, 3, dropout=0.4), torch.randn(2, 5, 12)
+    torch.manual_seed(1)
+    expected, _ = layer(hidden, return_weights=True)
+    torch.manual_seed(1)
+    assert torch.equal(layer(hidden), expected)
+
+
+@given(problems())
+@settings(max_examples=60, deadline=None)
+def test_keys_and_values_can_be_made_beforehand(problem):
+    (_, layer), hidden, other, mask = problem
+    source = hidden if other is None else other
+    key, value = layer.keys_and_values(source)
+    assert key.shape == value.shape
+    assert key.shape[:3] == (len(source), layer.num_heads, source.shape[1])
+    expected = layer(hidden, other, mask)
+    assert torch.equal(layer.attend(hidden, key, value, mask), expected)
+    # One query alone gets what it gets among the others.
+    if mask is None:
+        close(layer.attend(hidden[:, -1:], key, value), expected[:, -1:], hidden.dtype)
+
+
+@given(
+    st.integers(1, 4),
+    st.integers(1, 4),
+    st.none() | st.integers(1, 6),
+    st.integers(0, 2**31),
+)
+@settings(max_examples=60, deadline=None)
+def test_equals_separate_heads(heads, width, d_k, seed):
     """The fused projections are h heads of their own, joined by a concatenation."""
     torch.manual_seed(seed)
-    layer = MultiHeadAttention(heads * width, heads).double()
+    layer = MultiHeadAttention(heads * width, heads, d_k=d_k).double()
+    widths = {"query": d_k or width, "key": d_k or width, "value": width}
     hidden = torch.randn(2, 4, heads * width, dtype=torch.float64)
     outputs = []
     for i in range(heads):
-        head = SelfAttention(heads * width, width).double()
-        part = slice(i * width, (i + 1) * width)
-        for name in LAYERS[:3]:
+        head = SelfAttention(heads * width, d_k or width, width).double()
+        for name, size in widths.items():
+            part = slice(i * size, (i + 1) * size)
             joint = getattr(layer, name)
             own = {"weight": joint.weight[part], "bias": joint.bias[part]}
             getattr(head, name).load_state_dict(own)
         outputs.append(head(hidden))
-    close(layer(hidden), layer.output(torch.cat(outputs, -1)), torch.float64)
+    expected = layer.output(torch.cat(outputs, -1))
+    close(layer(hidden), expected, torch.float64)
+    close(layer(hidden, return_weights=True)[0], expected, torch.float64)
 
 
 @given(st.integers(1, 3), st.integers(1, 5), st.integers(1, 4), st.integers(1, 4))
@@ -212,6 +304,12 @@ def test_mask_for_heads():
         assert mask_for_heads(mask, shape).shape == expected
 
 
+def test_check_rows_passes_what_lets_every_query_look_somewhere():
+    check_rows(None)
+    check_rows(causal_mask(3))
+    check_rows(torch.eye(4, dtype=torch.bool).expand(2, 3, 4, 4))
+
+
 X = torch.zeros(2, 3, 8)
 LAYER = MultiHeadAttention(8, 4)
 
@@ -224,6 +322,11 @@ LAYER = MultiHeadAttention(8, 4)
         (lambda: MultiHeadAttention(0, 1), ValueError, "d_model=0"),
         (lambda: MultiHeadAttention(8, -4), ValueError, "num_heads=-4"),
         (lambda: MultiHeadAttention(8, 4, dropout=1.5), ValueError, "1.5"),
+        (
+            lambda: MultiHeadAttention(8, 4, d_k=0),
+            ValueError,
+            "d_k .*at least 1, got 0",
+        ),
         (lambda: split_heads(X, 3), ValueError, "8 cannot be cut into 3"),
         (lambda: split_heads(X, 0), ValueError, "into 0"),
         (lambda: split_heads(X[0], 2), ValueError, r"\[B, T, D\], got \[3, 8\]"),
@@ -260,6 +363,17 @@ LAYER = MultiHeadAttention(8, 4)
             ValueError,
             "no key at all.*inverted",
         ),
+        (
+            lambda: LAYER(X, None, torch.zeros(3, 3, dtype=torch.bool), True),
+            ValueError,
+            "3 of 3 rows .*no key at all, the first at index .0.*inverted",
+        ),
+        (
+            lambda: check_rows(torch.tensor([[[True, True]], [[False, False]]])),
+            ValueError,
+            r"1 of 2 rows .* index \[1, 0\]",
+        ),
+        (lambda: check_rows(torch.ones(2, 2)), TypeError, "boolean .*float32"),
     ],
 )
 def test_bad_input_is_named(call, error, message):

@@ -90,6 +90,8 @@ class TransformerConfig:
                 raise ValueError(
                     f"{name} must be at least 1, got {getattr(self, name)}"
                 )
+        if self.d_k is not None and self.d_k < 1:
+            raise ValueError(f"d_k must be at least 1, got {self.d_k}")
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}")

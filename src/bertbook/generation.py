@@ -111,7 +111,7 @@ def beam_search(
         model: in evaluation mode.
         source: one source ``[1, S]``.
         max_length: at most so many symbols, the end symbol included.
-        beam_size: K; 1 is the greedy choice.
+        beam_size: K. With 1, and alpha 0, the result is the greedy one.
         alpha: of :func:`length_penalty`; 0 compares bare log-probabilities, which favours short
             hypotheses.
         use_cache: whether keys and values are kept; the result is the same.
@@ -129,9 +129,9 @@ def beam_search(
     if len(source) != 1:
         raise ValueError(f"one source is needed, got {len(source)}")
     vocab_size = model.config.vocab_size
-    if max_length < 1 or not 1 <= beam_size <= vocab_size or alpha < 0:
+    if min(max_length, beam_size) < 1 or alpha < 0:
         raise ValueError(
-            "expected max_length >= 1, beam_size in 1..V and alpha >= 0, got "
+            "expected max_length >= 1, beam_size >= 1 and alpha >= 0, got "
             f"max_length={max_length}, beam_size={beam_size}, alpha={alpha}"
         )
     reader = Reader(model, source, use_cache)

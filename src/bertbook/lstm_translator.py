@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from bertbook.attention import masked_softmax, padding_mask
-from bertbook.seq2seq import check_source, check_symbols
+from bertbook.seq2seq import check_symbols
 from bertbook.symbols import BEGIN, END, PAD
 
 __all__ = ["LSTMTranslator", "LSTMTranslatorConfig"]
@@ -29,6 +29,9 @@ class LSTMTranslatorConfig:
         d_state: D, width of a decoder state and of both encoder directions together; even.
         num_layers: N, of the encoder and of the decoder.
         dropout: on the embeddings, between the layers and before the output.
+
+    Raises:
+        ValueError: if a size is too small, D is odd, or the dropout is not in 0..1.
     """
 
     vocab_size: int
@@ -38,8 +41,15 @@ class LSTMTranslatorConfig:
     dropout: float = 0.1
 
     def __post_init__(self):
+        for name in ("vocab_size", "d_embedding", "num_layers"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"{name} must be at least 1, got {getattr(self, name)}"
+                )
         if self.d_state < 2 or self.d_state % 2:
             raise ValueError(f"d_state must be even and positive, got {self.d_state}")
+        if not 0 <= self.dropout <= 1:
+            raise ValueError(f"dropout must lie in 0..1, got {self.dropout}")
 
     @classmethod
     def tiny(cls, vocab_size: int = 11) -> "LSTMTranslatorConfig":
@@ -81,14 +91,18 @@ class LSTMTranslator(nn.Module):
         """Vectors ``[B, T, E]`` of symbols ``[B, T]``, with variance near one."""
         return self.dropout(self.tokens(ids) * math.sqrt(self.config.d_embedding))
 
+    def source_mask(self, source: Tensor) -> Tensor:
+        """Which source symbols are real: boolean ``[B, 1, S]``."""
+        check_symbols("source", source, self.config.vocab_size)
+        return padding_mask((source != PAD).sum(dim=1), source.shape[1])  # [B, 1, S]
+
     def encode(self, source: Tensor) -> tuple[Tensor, tuple[Tensor, Tensor]]:
         """Read the source ``[B, S]``.
 
         Returns:
             The states ``[B, S, D]`` and the decoder's first ``(h, c)``, ``[N, B, D]`` each.
         """
-        lengths = (source != PAD).sum(dim=1)
-        check_source(source, lengths, self.config.vocab_size)
+        lengths = self.source_mask(source).sum(dim=(1, 2))  # [B]
         packed = pack_padded_sequence(
             self.embed(source), lengths, batch_first=True, enforce_sorted=False
         )
@@ -126,18 +140,35 @@ class LSTMTranslator(nn.Module):
 
         Returns:
             Logits ``[B, T, V]``, or ``(logits, weights)``.
+
+        Raises:
+            TypeError: if the symbols are not ``torch.long``.
+            ValueError: if shapes do not fit, a symbol is not in the vocabulary, or a source has
+                nothing but padding.
         """
         check_symbols("inputs", inputs, self.config.vocab_size)
         memory, state = self.encode(source)
-        mask = padding_mask((source != PAD).sum(dim=1), source.shape[1])  # [B, 1, S]
+        if len(inputs) != len(source):
+            raise ValueError(
+                f"the batches differ: source {list(source.shape)}, inputs {list(inputs.shape)}"
+            )
+        mask = self.source_mask(source)  # [B, 1, S]
         logits, _, weights = self.decode(inputs, state, memory, mask)
         return (logits, weights) if return_weights else logits
 
     @torch.no_grad()
     def generate(self, source: Tensor, max_length: int) -> Tensor:
-        """Write greedily: ``[B, T]``, padding after the end symbol."""
+        """Write greedily: ``[B, T]``, padding after the end symbol.
+
+        Raises:
+            ValueError: if ``max_length`` is not positive or the model is in training mode.
+        """
+        if max_length < 1:
+            raise ValueError(f"max_length must be at least 1, got {max_length}")
+        if self.training:
+            raise ValueError("the model is in training mode; call model.eval() first")
         memory, state = self.encode(source)
-        mask = padding_mask((source != PAD).sum(dim=1), source.shape[1])  # [B, 1, S]
+        mask = self.source_mask(source)  # [B, 1, S]
         symbol = torch.full_like(source[:, :1], BEGIN)  # [B, 1]
         ended = torch.zeros_like(symbol, dtype=torch.bool)
         written = []

@@ -14,9 +14,11 @@ from bertbook.attention import masked_softmax, scaled_dot_score
 __all__ = [
     "MultiHeadAttention",
     "check_rows",
+    "check_sizes",
     "check_states",
     "mask_for_heads",
     "merge_heads",
+    "mix_values",
     "split_heads",
 ]
 
@@ -150,6 +152,59 @@ def check_rows(mask: Tensor | None) -> None:
         )
 
 
+def check_sizes(d_model: int, num_heads: int, d_k: int | None) -> None:
+    """Refuse sizes that heads cannot have.
+
+    Raises:
+        ValueError: if a size is not positive, or the heads do not divide the width.
+    """
+    if d_model < 1 or num_heads < 1 or d_model % num_heads:
+        raise ValueError(
+            "d_model must be a positive multiple of num_heads, "
+            f"got d_model={d_model}, num_heads={num_heads}"
+        )
+    if d_k is not None and d_k < 1:
+        raise ValueError(f"d_k must be at least 1, got {d_k}")
+
+
+def mix_values(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    dropout: nn.Dropout,
+    return_weights: bool,
+) -> tuple[Tensor, Tensor | None]:
+    """Mean of the values under each query's weights, by formula or by PyTorch's fused kernel.
+
+    The kernel computes the same and never stores the scores; it is taken where nobody asks for
+    the weights and none is dropped.
+
+    Args:
+        query: ``[B, H, T, Dh]``.
+        key: ``[B, H, S, Dh]``.
+        value: ``[B, H, S, Dh]``.
+        mask: boolean, broadcastable to ``[B, H, T, S]``, or ``None``.
+        dropout: of the weights.
+        return_weights: whether the weights are needed.
+
+    Returns:
+        ``[B, H, T, Dh]``, and the weights ``[B, H, T, S]`` or ``None``.
+
+    Raises:
+        TypeError: if the mask is not boolean.
+        ValueError: if a query may look at no key.
+    """
+    # PyTorch 2.13's fused gradient in bfloat16 is slower than the two products on a CPU.
+    slow = query.dtype == torch.bfloat16 and torch.is_grad_enabled()
+    check_rows(mask)
+    if return_weights or slow or (dropout.training and dropout.p > 0):
+        scores = scaled_dot_score(query, key)  # [B, H, T, S]
+        weights = dropout(masked_softmax(scores, mask))  # [B, H, T, S]
+        return weights @ value, weights if return_weights else None
+    return F.scaled_dot_product_attention(query, key, value, mask), None
+
+
 class MultiHeadAttention(nn.Module):
     """Self- or cross-attention with several heads.
 
@@ -181,13 +236,7 @@ class MultiHeadAttention(nn.Module):
         bias: bool = True,
     ):
         super().__init__()
-        if d_model < 1 or num_heads < 1 or d_model % num_heads:
-            raise ValueError(
-                "d_model must be a positive multiple of num_heads, "
-                f"got d_model={d_model}, num_heads={num_heads}"
-            )
-        if d_k is not None and d_k < 1:
-            raise ValueError(f"d_k must be at least 1, got {d_k}")
+        check_sizes(d_model, num_heads, d_k)
         self.num_heads = num_heads
         d_keys = d_model if d_k is None else num_heads * d_k
         self.query = nn.Linear(d_model, d_keys, bias=bias)
@@ -249,9 +298,6 @@ class MultiHeadAttention(nn.Module):
     ) -> Tensor | tuple[Tensor, Tensor]:
         """Let every token gather from keys and values that are there already.
 
-        Without dropout and without a wish for the weights PyTorch's fused attention computes the
-        same and never stores the scores.
-
         Args:
             hidden_states: ``[B, T, D]``, where the queries come from.
             key: ``[B, H, S, Dh]``.
@@ -269,14 +315,8 @@ class MultiHeadAttention(nn.Module):
         query = split_heads(self.query(hidden_states), self.num_heads)  # [B, H, T, Dh]
         shape = (*query.shape[:-1], key.shape[-2])  # [B, H, T, S]
         mask = mask_for_heads(attention_mask, shape)  # [B, H, T, S] or with ones
-        check_rows(mask)
-        # PyTorch 2.13's fused gradient in bfloat16 is slower than the two products on a CPU.
-        slow = query.dtype == torch.bfloat16 and torch.is_grad_enabled()
-        if return_weights or slow or (self.training and self.dropout.p > 0):
-            scores = scaled_dot_score(query, key)  # [B, H, T, S]
-            weights = self.dropout(masked_softmax(scores, mask))  # [B, H, T, S]
-            context = weights @ value  # [B, H, T, Dh]
-        else:
-            context = F.scaled_dot_product_attention(query, key, value, mask)
+        context, weights = mix_values(
+            query, key, value, mask, self.dropout, return_weights
+        )
         output = self.output(merge_heads(context))  # [B, T, D]
         return (output, weights) if return_weights else output

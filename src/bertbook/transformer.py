@@ -98,7 +98,7 @@ class DecoderLayer(nn.Module):
             the cross-attention ``[B, H, T, S]`` (``None`` each unless asked for).
         """
         inner = self.attention_norm.before(states)
-        check_states(inner, memory, inner.shape[-1])
+        check_states(inner, memory, self.self_attention.query.in_features)
         key, value = self.self_attention.keys_and_values(inner)  # [B, H, T, Dh]
         if cache is not None:
             key, value = cache.append(key, value)
@@ -237,10 +237,9 @@ class Transformer(nn.Module):
             ValueError: if shapes do not fit, a symbol is not in the vocabulary, a sequence is
                 longer than ``max_length``, or a source has nothing but padding.
         """
-        mask = self.source_mask(source)
-        memory, encoder_weights = self.encoder(
-            self.embedding(source), mask, return_weights
-        )
+        vectors = self.embedding(source)  # [B, S, D]
+        mask = self.source_mask(source)  # [B, 1, S]
+        memory, encoder_weights = self.encoder(vectors, mask, return_weights)
         states, own, cross = self.decoder(
             self.embedding(inputs),
             memory,

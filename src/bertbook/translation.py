@@ -33,7 +33,9 @@ def learn_subwords(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         vocab_size: V, the three special symbols (0 to 2) and the 256 bytes included.
 
     Returns:
-        A tokenizer that can write any text: its smallest pieces are bytes.
+        A tokenizer that can write any text: its smallest pieces are bytes. A text comes back with
+        one space in front, if it had none; the names of the special symbols are text like any
+        other.
 
     Raises:
         ValueError: if the vocabulary has no room for the bytes.
@@ -52,6 +54,7 @@ def learn_subwords(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
+    tokenizer.encode_special_tokens = True  # "[PAD]" in a text is no padding
     return tokenizer
 
 
