@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book test lab notebooks experiments clean
+.PHONY: help book test bench lab notebooks experiments clean
 
 # PYTHON=/path/to/python3.11 and CHROMIUM=/path/to/chromium name what is not on the PATH.
 ifeq ($(origin PYTHON), undefined)
@@ -26,6 +26,7 @@ endef
 help:
 	@echo 'make book         build the book: _build/html/index.html'
 	@echo 'make test         build it, check style, code, notebooks and pages (needs Chromium)'
+	@echo 'make bench        this code beside the libraries, timed side by side'
 	@echo 'make lab          open the notebooks in JupyterLab'
 	@echo 'make notebooks    bring the notebooks in step with the package and run them again;'
 	@echo '                  one of them: make notebooks NOTEBOOK=book/folder/name.ipynb'
@@ -76,6 +77,10 @@ notebooks:
 	$(call setup,all)
 	$(BIN)/python tools/notebooks.py $(NOTEBOOK)
 
+bench:
+	$(call setup,all)
+	$(BIN)/python -m benchmarks
+
 experiments:
 	$(call setup,all)
 	@set -e; for script in experiments/*.py; do \
@@ -84,4 +89,4 @@ experiments:
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis .jupyter_cache
-	find book experiments src tests tools -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+	find benchmarks book experiments src tests tools -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true

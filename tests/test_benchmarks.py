@@ -1,0 +1,80 @@
+"""The benchmarks compare programs that do the same, and time them fairly."""
+
+import json
+import time
+
+import pytest
+import torch
+
+from benchmarks import __main__ as command
+from benchmarks import transformer
+from benchmarks.timing import Comparison, compare
+
+
+def test_times_are_of_alternating_calls_in_turns_and_the_ratio_says_who_is_faster():
+    calls = []
+
+    def busy(name, seconds):
+        calls.append(name)
+        end = time.process_time() + seconds
+        while time.process_time() < end:
+            pass
+
+    found = compare(lambda: busy("a", 0.002), lambda: busy("b", 0.004), 0, 4)
+    assert found.calls == 4
+    assert "".join(calls[4:]) in ("baabbaab", "abbaabba")
+    assert 1.5 < found.ratio < 2.5
+    assert found.ours < found.theirs
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+def test_both_transformers_are_checked_to_compute_the_same(dropout, monkeypatch):
+    found = transformer.measure(dropout, 8, 16, seconds=0, tokens=24)
+    assert found.calls == 5
+    assert found.ours > 0
+
+    forward = transformer.Stacks.forward
+    monkeypatch.setattr(
+        transformer.Stacks, "forward", lambda *inputs: forward(*inputs) + 0.01
+    )
+    if dropout == 0:
+        with pytest.raises(AssertionError, match="not close"):
+            transformer.measure(dropout, 8, 16, seconds=0, tokens=24)
+
+
+def test_the_issues_cases_are_all_measured():
+    assert {case[1:] for case in transformer.CASES} == {
+        (length, width) for length in (32, 128) for width in (256, 512)
+    }
+    assert {case[0] for case in transformer.CASES} == {0.0, 0.1}
+
+
+def test_the_command_prints_a_table_and_writes_only_if_asked(
+    tmp_path, capsys, monkeypatch
+):
+    rows = [((0.0, 32, 256), Comparison(10.0, 12.0, 1.2, 5))]
+    monkeypatch.setattr(transformer, "rows", lambda seconds: iter(rows))
+    monkeypatch.chdir(tmp_path)
+    threads = torch.get_num_threads()
+    try:
+        command.main(["transformer"])
+        printed = capsys.readouterr().out
+        assert "least ratio 1.200" in printed
+        assert "theirs/ours" in printed
+        assert list(tmp_path.iterdir()) == []
+        command.main(["transformer", "--json", "speed.json"])
+    finally:
+        torch.set_num_threads(threads)
+    record = json.loads((tmp_path / "speed.json").read_text())
+    assert record["transformer"][0] == {
+        "dropout": 0.0,
+        "length": 32,
+        "width": 256,
+        "ours": 10.0,
+        "theirs": 12.0,
+        "ratio": 1.2,
+        "calls": 5,
+    }
+    with pytest.raises(SystemExit):
+        command.main(["unheard"])
+    assert "no such section" in capsys.readouterr().err
