@@ -19,6 +19,7 @@ from tests.library_twins import (
     close,
     compare_gradients,
     compare_weights,
+    head_sizes,
     library_weights,
     randomise,
 )
@@ -35,8 +36,7 @@ def problems(draw):
         The configuration, the two leaves, our masks (encoder, decoder, cross) and the library's.
     """
     dtype = draw(st.sampled_from(sorted(TOLERANCE, key=str)))
-    heads = draw(st.integers(1, 3))
-    width = draw(st.integers(4, 7).filter(lambda width: heads * width % 2 == 0))
+    heads, width = draw(head_sizes())
     batch, source, target = (
         draw(st.integers(1, 3)),
         draw(st.integers(1, 6)),
