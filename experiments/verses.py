@@ -57,8 +57,14 @@ CONFIG = {
     "lstm": {"d_embedding": 192, "d_state": 342, "num_layers": 2},
     "tuning_steps": 300,
     "tuning": {
-        "transformer": [[0.001, False], [0.001, True], [0.002, True]],
-        "lstm": [[0.001], [0.002], [0.004]],
+        "transformer": [
+            [0.002, False],
+            [0.004, False],
+            [0.002, True],
+            [0.004, True],
+            [0.008, True],
+        ],
+        "lstm": [[0.001], [0.002], [0.004], [0.008], [0.016]],
     },
     "steps": {"transformer": 6500, "lstm": 6850},
     "snapshot_every": 100,
@@ -72,6 +78,7 @@ CONFIG = {
 SEED = 0
 SMOKE = {
     **CONFIG,
+    "train_verses": 300,
     "vocab_size": 300,
     "tokens_per_batch": 400,
     "transformer": {**CONFIG["transformer"], "d_model": 24, "d_ff": 32, "num_heads": 2},
@@ -97,6 +104,7 @@ class Verses:
     def __init__(self, config: dict):
         pairs = load_verses(config["source"], config["target"])
         train_pairs, validation, test = split_by_chapter(pairs)
+        train_pairs = train_pairs[: config.get("train_verses")]  # all, but for --smoke
         self.longest = config["longest"]
         self.subwords = learn_subwords(
             (text for pair in train_pairs for text in (pair.source, pair.target)),

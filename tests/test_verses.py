@@ -1,0 +1,263 @@
+"""The experiment on verses: it runs, it resumes, and its results can be measured again."""
+
+import json
+from concurrent.futures import Future
+from functools import cache
+from itertools import pairwise
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from bertbook.results import read_results
+from bertbook.symbols import END
+from bertbook.training import count_parameters
+from experiments import verses as experiment
+
+RESULTS = experiment.RESULTS / f"{experiment.NAME}.json"
+RECORD = read_results(experiment.NAME) if RESULTS.exists() else None
+measured = pytest.mark.skipif(
+    RECORD is None, reason="experiments/verses.py has not been run to its end yet"
+)
+CONFIG = experiment.CONFIG
+KINDS = ("transformer", "lstm")
+STEPS = CONFIG["steps"]
+COMMON = min(STEPS.values())
+
+
+def metrics(variant):
+    (found,) = [run for run in RECORD["runs"] if run["variant"] == variant]
+    return found["metrics"]
+
+
+def final(kind):
+    """After the same time as the other one."""
+    return metrics(f"{kind}, {STEPS[kind]} steps")
+
+
+@cache
+def verses(smoke=False):
+    return experiment.Verses(experiment.SMOKE if smoke else CONFIG)
+
+
+class InThisProcess:
+    """In place of the pool of processes."""
+
+    def __init__(self, *_, **__):
+        pass
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        pass
+
+    def map(self, function, *columns):
+        return [function(*row) for row in zip(*columns, strict=True)]
+
+    def submit(self, function, *arguments):
+        done = Future()
+        done.set_result(function(*arguments))
+        return done
+
+
+def test_the_smoke_run_writes_results_and_weights_and_resumes(
+    tmp_path, capsys, monkeypatch
+):
+    options = ["--smoke", "--folder", str(tmp_path)]
+    experiment.main(options)
+    file = tmp_path / "verses.json"
+    whole = json.loads(file.read_text())
+    variants = [run["variant"] for run in whole["runs"]]
+    assert variants[:3] == ["copy", "tuning: transformer", "tuning: lstm"]
+    steps = experiment.SMOKE["steps"]
+    common = min(steps.values())
+    expected = {f"{kind}, {common} steps" for kind in KINDS}
+    expected |= {f"{kind}, {count} steps" for kind, count in steps.items()}
+    assert {*variants[3:]} == expected | {
+        f"transformer, {steps['transformer']} steps, beam"
+    }
+    for kind in KINDS:
+        assert experiment.weights_file(tmp_path, kind).exists()
+
+    # What is missing is measured again; the finished training is not repeated.
+    gone = whole["runs"][-1]
+    file.write_text(json.dumps({**whole, "runs": whole["runs"][:-1]}))
+    monkeypatch.setattr(experiment, "ProcessPoolExecutor", InThisProcess)
+    threads = torch.get_num_threads()
+    try:
+        experiment.main([*options, "--resume"])
+    finally:
+        torch.set_num_threads(threads)
+    runs = json.loads(file.read_text())["runs"]
+    assert runs[:-1] == whole["runs"][:-1]
+    assert runs[-1]["variant"] == gone["variant"]
+    assert runs[-1]["metrics"] == gone["metrics"]
+    capsys.readouterr()
+
+
+def test_a_training_that_breaks_off_goes_on_where_it_was(tmp_path, monkeypatch):
+    """The same snapshots and the same curve, but for the clock."""
+    config = experiment.SMOKE
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "broken").mkdir()
+
+    def trained(name):
+        return experiment.train_model(
+            config, verses(True), "transformer", [0.001, True], 4, tmp_path / name
+        )
+
+    expected, curve = trained("whole")
+
+    with monkeypatch.context() as patch:
+        # At step 3, after the checkpoint of step 2.
+        original = experiment.write_atomically
+
+        def write(path, how):
+            if path.name == "3.safetensors":
+                raise KeyboardInterrupt
+            original(path, how)
+
+        patch.setattr(experiment, "write_atomically", write)
+        with pytest.raises(KeyboardInterrupt):
+            trained("broken")
+    model, resumed = trained("broken")
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, expected.state_dict()[name])
+    assert [(p["step"], p["validation_loss"]) for p in resumed] == [
+        (p["step"], p["validation_loss"]) for p in curve
+    ]
+    for file in (tmp_path / "whole").glob("*.safetensors"):
+        again = load_file(tmp_path / "broken" / file.name)
+        for name, tensor in load_file(file).items():
+            assert torch.equal(again[name], tensor)
+
+
+def test_the_stored_weights_are_the_mean_of_the_last_snapshots(tmp_path):
+    for step in range(1, 6):
+        state = {"a": torch.full((2,), float(step))}
+        save_file(state, tmp_path / f"{step}.safetensors")
+    config = {"snapshots": 2, "snapshot_every": 1}
+    mean = experiment.averaged(config, tmp_path, 4)
+    assert mean["a"].dtype == torch.float16
+    assert mean["a"].tolist() == [3.5, 3.5]
+
+
+def test_translations_come_back_in_the_order_of_the_texts():
+    texts = [pair.source for pair in verses(True).test] * 20
+    texts = [text[: 5 + number % 40].strip() for number, text in enumerate(texts)]
+    seen = []
+
+    def copied(source):
+        seen.append(source.shape)
+        return source
+
+    written = verses(True).translate(copied, texts)
+    assert written == texts
+    assert [rows for rows, _ in seen] == [32, 32, 16]
+    assert [width for _, width in seen] == sorted(width for _, width in seen)
+    assert all(source[-1] == END for source, _ in verses(True).train)
+
+
+@measured
+def test_the_record_is_of_this_configuration_and_complete():
+    assert RECORD["config"] == CONFIG
+    assert RECORD["seeds"] == [experiment.SEED]
+    assert metrics("copy")["bleu"] == pytest.approx(5.2, abs=0.1)
+    size, alpha = CONFIG["beam"]
+    assert (size, alpha) == (4, 0.6)
+    for kind in KINDS:
+        for steps in {COMMON, STEPS[kind]}:
+            found = metrics(f"{kind}, {steps} steps")
+            assert found["steps"] == steps
+            assert found["bleu_signature"].startswith(
+                "nrefs:1|case:mixed|eff:no|tok:13a"
+            )
+
+
+@measured
+def test_both_models_have_equal_parameters():
+    counts = {}
+    for kind in KINDS:
+        choice = final(kind)["choice"]
+        counts[kind] = count_parameters(experiment.new_model(CONFIG, kind, choice))
+        recorded = {
+            run["parameters"] for run in RECORD["runs"] if kind in run["variant"]
+        }
+        assert recorded == {counts[kind]}
+    assert max(counts.values()) / min(counts.values()) < 1.01
+
+
+@measured
+def test_both_models_use_the_best_of_as_many_choices():
+    tried = {}
+    for kind in KINDS:
+        choices = metrics(f"tuning: {kind}")["choices"]
+        assert [choice for choice, _ in choices] == CONFIG["tuning"][kind]
+        best, _ = min(choices, key=lambda pair: pair[1])
+        assert final(kind)["choice"] == best
+        tried[kind] = len(choices)
+    assert tried["lstm"] >= tried["transformer"]
+
+
+@measured
+def test_both_models_took_equal_processor_time():
+    """The curve's clock counts training alone; the last stretch goes on at its pace."""
+    seconds = {}
+    for kind in KINDS:
+        curve = final(kind)["curve"]
+        assert [point["step"] for point in curve] == list(
+            range(CONFIG["measure_every"], STEPS[kind] + 1, CONFIG["measure_every"])
+        )
+        times = [point["cpu_time_s"] for point in curve]
+        assert all(early < late for early, late in pairwise(times))
+        seconds[kind] = times[-1] / curve[-1]["step"] * STEPS[kind]
+        assert seconds[kind] < 3600
+    assert max(seconds.values()) / min(seconds.values()) < 1.1
+
+
+@measured
+def test_no_chapter_is_in_two_parts_and_the_subwords_are_of_the_training_verses():
+    pairs = experiment.load_verses(CONFIG["source"], CONFIG["target"])
+    parts = experiment.split_by_chapter(pairs)
+    chapters = [{(pair.book, pair.chapter) for pair in part} for part in parts]
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        assert not chapters[one] & chapters[other]
+    assert [p.source for p in verses().test] == [p.source for p in parts[2]]
+    stored = experiment.WEIGHTS / f"{experiment.NAME}_subwords.json"
+    own = verses().subwords
+    assert json.loads(stored.read_text())["model"] == json.loads(own.to_str())["model"]
+
+
+@measured
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_stored_weights_give_the_recorded_bleu(kind):
+    recorded = final(kind)
+    state = load_file(experiment.weights_file(experiment.WEIGHTS, kind))
+    assert all(tensor.dtype == torch.float16 for tensor in state.values())
+    model = experiment.load_model(CONFIG, kind, recorded["choice"], state)
+    loss = experiment.validation_loss(model, verses())
+    assert loss == pytest.approx(recorded["validation_loss"], abs=0.005)
+    found = experiment.scores(
+        verses(), lambda source: experiment.write_greedily(model, source)
+    )
+    # Another processor rounds otherwise: a few of a thousand verses may turn out differently.
+    for name in ("bleu", "chrf"):
+        assert found[name] == pytest.approx(recorded[name], abs=0.3)
+        assert found[f"{name}_signature"] == recorded[f"{name}_signature"]
+
+
+@measured
+def test_the_transformer_wins_both_comparisons():
+    """After equal steps and after equal time; and both do far better than copying."""
+    for name in ("bleu", "chrf"):
+        for steps in (
+            dict.fromkeys(KINDS, COMMON),
+            STEPS,
+        ):
+            scores = [metrics(f"{kind}, {steps[kind]} steps")[name] for kind in KINDS]
+            assert scores[0] > scores[1] + 1
+            assert scores[1] > metrics("copy")[name] + 5
+    for kind in KINDS:
+        losses = [point["validation_loss"] for point in final(kind)["curve"]]
+        assert losses[-1] < losses[0]
