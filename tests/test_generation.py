@@ -13,6 +13,7 @@ from bertbook.generation import Reader, beam_search, greedy, length_penalty
 from bertbook.seq2seq import shift_right
 from bertbook.symbols import BEGIN, END, PAD
 from bertbook.transformer import Transformer
+from tests.library_twins import close
 
 
 def model(vocab_size=11, seed=0, sharpness=3.0, **choices):
@@ -61,21 +62,26 @@ def test_the_cache_changes_no_logit(choices, seed, length):
         for step in range(length):
             for reader in (kept, anew):
                 logits = reader.next_logits(inputs[:, : step + 1])
-                torch.testing.assert_close(logits, whole[:, step], atol=1e-5, rtol=1e-5)
+                close(logits, whole[:, step])
 
 
-def test_with_the_cache_the_newest_symbol_alone_is_embedded(monkeypatch):
-    transformer, lengths = model(), []
+def test_with_the_cache_the_newest_symbol_alone_is_computed(monkeypatch):
+    """And the source's keys once, not at every step."""
+    transformer, lengths, source_keys = model(), [], []
     transformer.embedding.register_forward_pre_hook(
         lambda _, inputs: lengths.append(inputs[0].shape[1])
+    )
+    transformer.decoder.layers[0].cross_attention.key.register_forward_pre_hook(
+        lambda *_: source_keys.append(None)
     )
     # No end symbol, so that both write all four.
     monkeypatch.setattr(generation, "END", -1)
     for use_cache, expected in ((True, [1, 1, 1, 1]), (False, [1, 2, 3, 4])):
         lengths.clear()
-        with torch.no_grad():
-            greedy(transformer, sources(2), 4, use_cache)
+        source_keys.clear()
+        greedy(transformer, sources(2), 4, use_cache)
         assert lengths == [5, *expected]  # the source first
+        assert len(source_keys) == (1 if use_cache else 4)
 
 
 @given(seed=st.integers(0, 2**31))
@@ -216,6 +222,33 @@ def test_a_wider_beam_finds_what_the_greedy_choice_misses(monkeypatch):
     assert low == pytest.approx(torch.tensor(0.3).log().item(), abs=1e-4)
 
 
+def test_the_search_goes_on_while_a_longer_hypothesis_could_still_win(monkeypatch):
+    """Ending at once is likelier, but three more symbols are certain after the other choice."""
+    certain = {
+        BEGIN: {END: 0.5, 3: 0.45, 4: 0.05},
+        3: {5: 1.0},
+        5: {6: 1.0},
+        6: {END: 1.0},
+    }
+
+    def next_logits(self, prefix):
+        rows = [certain.get(row[-1], {END: 1.0}) for row in prefix.tolist()]
+        return torch.tensor(
+            [[row.get(symbol, 0.0) + 1e-9 for symbol in range(11)] for row in rows]
+        ).log()
+
+    monkeypatch.setattr(Reader, "next_logits", next_logits)
+    for longest, alpha, expected, chance, penalty in (
+        (4, 1.0, [3, 5, 6, END], 0.45, 9 / 6),
+        (4, 0.0, [END], 0.5, 1),
+        (3, 1.0, [END], 0.5, 1),
+    ):
+        written, score = beam_search(model(), sources(1), longest, 2, alpha)
+        assert written.tolist() == [expected]
+        best = torch.tensor(chance).log().item() / penalty
+        assert score == pytest.approx(best, abs=1e-4)
+
+
 def test_the_penalty_makes_up_for_length():
     assert length_penalty(1, 0.6) == 1
     assert length_penalty(7, 1.0) == 2
@@ -236,7 +269,7 @@ def test_reader_follows_the_chosen_rows():
             longer = torch.cat([prefix[rows], torch.full((3, 1), 7)], dim=1)
             expected = transformer(source[rows], longer)[:, -1]
             logits = reader.next_logits(longer)
-        torch.testing.assert_close(logits, expected, atol=1e-5, rtol=1e-5)
+        close(logits, expected)
 
 
 ONE = torch.tensor([[3, 4, 5]])

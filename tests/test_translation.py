@@ -121,19 +121,38 @@ def test_a_batch_depends_on_its_step_alone(corpus, steps):
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_batches_are_of_similar_length_and_in_another_order_each_epoch():
+def test_the_bound_holds_where_the_longest_of_a_batch_comes_first():
+    """The shaken order puts many of 40 before those of 37; two of 37 would fit, these do not."""
+    targets = [[3] * length for length in [40, 37] * 40]
+    batch = batches_by_length(targets, targets, 2 * 38)
+    shapes = [tuple(batch(step)[2].shape) for step in range(60)]
+    assert set(shapes) == {(1, 40), (1, 37), (2, 37)}
+
+
+def epochs(targets, tokens, seed=0, number=2):
+    """The batches of the first epochs, each a list of target lengths."""
+    batch, step, found = batches_by_length(targets, targets, tokens, seed), 0, []
+    for _ in range(number):
+        found.append([])
+        while sum(map(len, found[-1])) < len(targets):
+            found[-1].append((batch(step)[2] != PAD).sum(1).tolist())
+            step += 1
+    return found
+
+
+def test_batches_are_of_similar_length_and_new_ones_each_epoch():
     generator = torch.Generator().manual_seed(0)
     lengths = torch.randint(1, 60, (400,), generator=generator).tolist()
     targets = [[3] * n for n in lengths]
-    batch = batches_by_length(targets, targets, 600)
-    first = [batch(step)[2] for step in range(25)]
-    filled = sum((target != PAD).sum().item() for target in first)
-    assert filled / sum(target.numel() for target in first) > 0.9
-    widths = [target.shape[1] for target in first]
-    assert widths != sorted(widths)
-    assert widths != [batch(step)[2].shape[1] for step in range(25, 50)]
-    other = batches_by_length(targets, targets, 600, seed=1)
-    assert widths != [other(step)[2].shape[1] for step in range(25)]
+    first, second = epochs(targets, 600)
+    filled, size = sum(lengths), sum(max(batch) * len(batch) for batch in first)
+    assert filled / size > 0.9
+    widest = [max(batch) for batch in first]
+    assert widest != sorted(widest)
+    assert first != second  # in another order
+    assert sorted(first) != sorted(second)  # and cut at other places
+    assert epochs(targets, 600, seed=1)[0] != first
+    assert epochs(targets, 600)[0] == first
 
 
 @pytest.mark.parametrize(
