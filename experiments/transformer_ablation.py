@@ -107,6 +107,7 @@ CONFIG = {
         "positions learned": {"positions": "learned"},
         "positions none": {"positions": "none"},
         "no residuals": {"residual": False},
+        "no residuals, quarter rate": {"residual": False, "rate": 0.001},
         "post-LN, no warm-up": {"from_zero": False},
         "pre-LN": {"norm_first": True},
         "pre-LN, no warm-up": {"norm_first": True, "from_zero": False},

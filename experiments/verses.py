@@ -1,11 +1,14 @@
 """Wycliffe's English into modern English: Transformer against LSTM with attention.
 
-Both have the same number of parameters, sub-words, batches, dropout, loss and schedule; each gets
-the best of its learning rates (and the Transformer of the two places of LayerNorm), chosen by
-short runs on validation verses. They train at the same time, in two processes of one thread each.
-The faster of the two takes more steps in the same processor time, so two comparisons come out of
-one run each: after the same steps, and after the same time. What is measured is the mean of the
-last snapshots, rounded to half precision, translating the test verses greedily.
+Both have the same number of parameters, sub-words, batches, dropout, loss and schedule. Learning
+rates (and the Transformer's place of LayerNorm) are chosen on validation verses, in two rounds:
+many choices for a few steps, then two of each model to the end. A few steps favour rates that are
+too high in the long run (a trial showed it), so the second round has a lower one beside the winner
+of the first. Two trainings run at a time, in processes of one thread each, all for equally many
+steps. Two comparisons come out of one run each: after the same steps; and after
+the same processor time, where the slower of the two is taken as it was when the faster one
+finished. What is measured is the mean of the last snapshots, rounded to half precision,
+translating the test verses greedily.
 
     python experiments/verses.py [--smoke] [--resume]
 """
@@ -66,7 +69,11 @@ CONFIG = {
         ],
         "lstm": [[0.001], [0.002], [0.004], [0.008], [0.016]],
     },
-    "steps": {"transformer": 6500, "lstm": 6850},
+    "whole": {
+        "transformer": [[0.004, True], [0.002, True]],
+        "lstm": [[0.016], [0.004]],
+    },
+    "steps": 4000,
     "snapshot_every": 100,
     "snapshots": 5,
     "measure_every": 500,
@@ -84,7 +91,7 @@ SMOKE = {
     "transformer": {**CONFIG["transformer"], "d_model": 24, "d_ff": 32, "num_heads": 2},
     "lstm": {"d_embedding": 24, "d_state": 20, "num_layers": 2},
     "tuning_steps": 2,
-    "steps": {"transformer": 4, "lstm": 6},
+    "steps": 4,
     "snapshot_every": 1,
     "snapshots": 2,
     "measure_every": 2,
@@ -194,8 +201,8 @@ def train_model(
     """Train one model; with a folder, resume from it and keep snapshots and the curve there.
 
     Returns:
-        The model, and of every ``measure_every`` steps the validation loss and the processor time
-        of training up to there, in seconds.
+        The model, and of every ``snapshot_every`` steps the processor time of training up to
+        there, in seconds; of every ``measure_every`` steps the validation loss too.
     """
     seed_everything(SEED)
     model = new_model(config, kind, choice)
@@ -204,34 +211,24 @@ def train_model(
     curve_file = folder and folder / "curve.pt"
     if curve_file and curve_file.exists():
         curve = torch.load(curve_file, weights_only=True)
-    marks = sorted({*config["steps"].values()})
-    spent = curve[-1]["cpu_time_s"] if curve else 0.0
     start = time.process_time()
 
     def after_step(step: int, loss: float) -> None:
-        nonlocal spent, start
+        nonlocal start
         count = step + 1
-        if folder is None or (count % config["snapshot_every"] and count not in marks):
+        if folder is None or count % config["snapshot_every"]:
             return
-        spent, start = spent + time.process_time() - start, 0.0
-        window = config["snapshots"] * config["snapshot_every"]
-        if any(mark - window < count <= mark for mark in marks):
-            state = {
-                name: tensor.clone() for name, tensor in model.state_dict().items()
-            }
-            state.pop("output.weight", None)  # the same as the embedding table
-            write_atomically(
-                folder / f"{count}.safetensors", lambda p: save_file(state, p)
-            )
+        # After a break, what follows the last checkpoint is done again.
+        curve[:] = [point for point in curve if point["step"] < count]
+        spent = time.process_time() - start
+        spent += curve[-1]["cpu_time_s"] if curve else 0.0
+        curve.append({"step": count, "cpu_time_s": round(spent, 1)})
+        state = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+        state.pop("output.weight", None)  # the same as the embedding table
+        write_atomically(folder / f"{count}.safetensors", lambda p: save_file(state, p))
         if count % config["measure_every"] == 0:
-            curve.append(
-                {
-                    "step": count,
-                    "cpu_time_s": round(spent, 1),
-                    "validation_loss": validation_loss(model, verses),
-                }
-            )
-            write_atomically(curve_file, lambda p: torch.save(curve, p))
+            curve[-1]["validation_loss"] = validation_loss(model, verses)
+        write_atomically(curve_file, lambda p: torch.save(curve, p))
         start = time.process_time()
 
     train(
@@ -249,6 +246,31 @@ def train_model(
         checkpoint_every=config["measure_every"],
     )
     return model.eval(), curve
+
+
+def train_curve(config: dict, kind: str, choice: list, folder: Path) -> list[dict]:
+    """Train one model to its last step, in a process of its own; its curve."""
+    torch.set_num_threads(1)
+    folder.mkdir(parents=True, exist_ok=True)
+    verses = Verses(config)
+    _, curve = train_model(config, verses, kind, choice, config["steps"], folder)
+    return [point for point in curve if point["step"] <= config["steps"]]
+
+
+def average_loss(config: dict, kind: str, choice: list, folder: Path) -> float:
+    """The validation loss of the mean of the last snapshots."""
+    torch.set_num_threads(1)
+    state = averaged(config, folder, config["steps"])
+    return validation_loss(load_model(config, kind, choice, state), Verses(config))
+
+
+def after_equal_time(curves: dict[str, list[dict]]) -> dict[str, int]:
+    """The step of each model at which its time is nearest to the faster one's whole time."""
+    budget = min(curve[-1]["cpu_time_s"] for curve in curves.values())
+    return {
+        kind: min(curve, key=lambda point: abs(point["cpu_time_s"] - budget))["step"]
+        for kind, curve in curves.items()
+    }
 
 
 def averaged(config: dict, folder: Path, mark: int) -> dict[str, Tensor]:
@@ -285,7 +307,7 @@ def scores(verses: Verses, write) -> dict:
 
 
 def weights_file(folder: Path, kind: str) -> Path:
-    """Where the weights of a model after the same time are stored."""
+    """Where the weights of a model after its last step are stored."""
     return folder / f"{NAME}_{kind}.safetensors"
 
 
@@ -302,30 +324,23 @@ def tune(config: dict, kind: str) -> list[tuple[list, float]]:
     return found
 
 
-def train_and_measure(
-    config: dict, kind: str, choice: list, folder: Path, weights: Path
+def measure(
+    config: dict, kind: str, choice: list, folder: Path, weights: Path, marks: list[int]
 ) -> list[tuple[str, dict]]:
-    """Train one model to its last step; measure it there and where the other one stops."""
+    """Measure one model at some steps; the weights of its last step are stored."""
     torch.set_num_threads(1)
     verses = Verses(config)
-    folder.mkdir(parents=True, exist_ok=True)
-    steps = config["steps"][kind]
-    model, curve = train_model(config, verses, kind, choice, steps, folder)
+    curve = torch.load(folder / "curve.pt", weights_only=True)
     measured = []
-    for mark in sorted({*config["steps"].values()}):
-        if mark > steps:
-            continue
+    for mark in sorted({*marks, config["steps"]}):
         state = averaged(config, folder, mark)
         model = load_model(config, kind, choice, state)
-        loss = validation_loss(model, verses)
-        metrics = {"steps": mark, "validation_loss": loss}
+        (point,) = [point for point in curve if point["step"] == mark]
+        metrics = {"steps": mark, "cpu_time_s": point["cpu_time_s"]}
+        metrics["validation_loss"] = validation_loss(model, verses)
         metrics |= scores(verses, lambda source, m=model: write_greedily(m, source))
         measured.append((f"{kind}, {mark} steps", metrics))
-    measured[-1][1]["curve"] = curve
-    save_state = dict(state)
-    write_atomically(
-        weights_file(weights, kind), lambda path: save_file(save_state, path)
-    )
+    write_atomically(weights_file(weights, kind), lambda path: save_file(state, path))
     if kind == "transformer" and config["beam"]:
         size, alpha = config["beam"]
 
@@ -334,8 +349,8 @@ def train_and_measure(
             found = [beam_search(model, row, 160, size, alpha)[0][0] for row in rows]
             return pad_sequences([symbols.tolist() for symbols in found])[0]
 
-        name = f"{kind}, {steps} steps, beam"
-        measured.append((name, {"steps": steps, **scores(verses, write)}))
+        name = f"{kind}, {mark} steps, beam"
+        measured.append((name, {"steps": mark, **scores(verses, write)}))
     return measured
 
 
@@ -372,21 +387,55 @@ def run(config: dict, folder: Path, weights: Path, resume: bool) -> Results:
                     wall_time_s=time.perf_counter() - started,
                     metrics={"choices": found[kind]},
                 )
-        best = {
-            kind: min(done["metrics"]["choices"], key=lambda pair: pair[1])[0]
+        jobs = [
+            (kind, choice, work / f"{NAME}_{kind}_{choice[0]}")
+            for kind in kinds
+            for choice in config["whole"][kind]
+        ]
+        if not results.has("trained: lstm", SEED):
+            started = time.perf_counter()
+            for measured in (train_curve, average_loss):
+                pending = [pool.submit(measured, config, *job) for job in jobs]
+                if measured is train_curve:
+                    curves = [job.result() for job in pending]
+                else:
+                    losses = [job.result() for job in pending]
+            for kind in kinds:
+                results.add(
+                    f"trained: {kind}",
+                    SEED,
+                    parameters=count_parameters(
+                        new_model(config, kind, config["whole"][kind][0])
+                    ),
+                    wall_time_s=time.perf_counter() - started,
+                    metrics={
+                        "choices": [
+                            {"choice": choice, "validation_loss": loss, "curve": curve}
+                            for (of, choice, _), loss, curve in zip(
+                                jobs, losses, curves, strict=True
+                            )
+                            if of == kind
+                        ]
+                    },
+                )
+        taken = {
+            kind: min(
+                done["metrics"]["choices"], key=lambda tried: tried["validation_loss"]
+            )
             for kind in kinds
             for done in results.runs
-            if done["variant"] == f"tuning: {kind}"
+            if done["variant"] == f"trained: {kind}"
+        }
+        best = {kind: taken[kind]["choice"] for kind in kinds}
+        curves = {kind: taken[kind]["curve"] for kind in kinds}
+        folders = {
+            kind: folder for kind, choice, folder in jobs if choice == best[kind]
         }
         started = time.perf_counter()
+        mark = after_equal_time(curves)
         jobs = {
             kind: pool.submit(
-                train_and_measure,
-                config,
-                kind,
-                best[kind],
-                work / f"{NAME}_{kind}",
-                weights,
+                measure, config, kind, best[kind], folders[kind], weights, [mark[kind]]
             )
             for kind in kinds
         }
