@@ -16,7 +16,7 @@ import torch
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import sync_playwright
 
-from bertbook.bertviz_offline import View, head_view, model_view
+from bertbook.bertviz_offline import View, head_view, model_view, neuron_view
 
 TOKENS = [
     "[CLS]",
@@ -229,6 +229,84 @@ def test_wrong_choice_of_layer_or_head_is_named():
         head_view(weights(), TOKENS, title=TITLE, heads=[12])
     with pytest.raises(ValueError, match=r"include_heads is \[\]"):
         model_view(weights(), TOKENS, title=TITLE, include_heads=[])
+
+
+# ---------------------------------------------------------------- the neuron view's page
+
+WIDTH = 8
+
+
+def vectors(seed, layers=LAYERS, heads=HEADS, length=LENGTH):
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(2 * torch.randn(layers, 1, heads, length, WIDTH, generator=generator))
+
+
+def neurons(**options):
+    arguments = {"queries": vectors(0), "keys": vectors(1), "tokens": TOKENS}
+    return neuron_view(**arguments | {"title": TITLE} | options)
+
+
+def softmax_of(queries, keys):
+    scores = torch.einsum("bhid,bhjd->bhij", queries.double(), keys.double())
+    return torch.softmax(scores / WIDTH**0.5, -1)[0]  # (H, T, T)
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 3])
+def test_neuron_view_stores_rounded_vectors_and_their_weights(decimals):
+    parameters = page_parameters(
+        neurons(include_layers=(1,), include_heads=(7, 2), decimals=decimals)
+    )
+    assert (parameters["layers"], parameters["heads"]) == ([1], [7, 2])
+    stored = parameters["attention"]["all"]
+    assert stored["left_text"] == stored["right_text"] == TOKENS
+    expected = {
+        "queries": vectors(0)[1][0],
+        "keys": vectors(1)[1][0],
+        "attn": softmax_of(vectors(0)[1], vectors(1)[1]),
+    }
+    for name, numbers in expected.items():
+        rounded_ones = torch.tensor(stored[name]).double() / 10**decimals
+        limit = 0.5 * 10**-decimals + 1e-6
+        assert rounded_ones.shape[0] == 1, name
+        assert (rounded_ones[0] - numbers[[7, 2]]).abs().max() <= limit, name
+
+
+def test_neuron_view_is_one_page_without_a_foreign_address():
+    first, second = neurons(), neurons()
+    assert first == second
+    assert isinstance(first, View)
+    text = first._repr_html_()
+    assert re.findall(r"//\s*[\w.-]+\.\w|https?:|cdnjs|localhost", text) == []
+    assert "window.bertviz_params" not in text
+    hostile = ["</script>", "<b>", *TOKENS[2:]]
+    assert neurons(tokens=hostile).page.count("</script>") == 1
+
+
+def test_neuron_view_of_four_heads_is_small():
+    view = neurons(include_layers=[0], include_heads=[0, 1, 2, 3])
+    assert len(view._repr_html_().encode()) < 60_000
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"title": ""}, ValueError, "title is ''"),
+        ({"tokens": TOKENS[1:]}, ValueError, r"expected \(1, 12, 11, 11"),
+        ({"queries": None}, TypeError, "queries is NoneType"),
+        ({"keys": vectors(1)[0]}, TypeError, "keys is Tensor"),
+        ({"keys": [k[0] for k in vectors(1)]}, TypeError, "keys is list.*Dh"),
+        ({"keys": vectors(1, layers=1)}, ValueError, "queries have the shapes"),
+        ({"keys": vectors(1, heads=6)}, ValueError, "keys .*6, 12, 8"),
+        ({"queries": [q / 0 for q in vectors(0)]}, ValueError, "not finite"),
+        ({"include_layers": [2]}, ValueError, r"include_layers is \[2\]"),
+        ({"include_heads": [12]}, ValueError, r"include_heads is \[12\]"),
+        ({"include_heads": []}, ValueError, r"include_heads is \[\]"),
+        ({"decimals": 7}, ValueError, "decimals is 7"),
+    ],
+)
+def test_wrong_input_of_the_neuron_view_is_named(change, error, message):
+    with pytest.raises(error, match=message):
+        neurons(**change)
 
 
 # ---------------------------------------------------------------- in a real browser
@@ -500,3 +578,102 @@ def test_the_result_is_shown_by_ipython_without_a_warning(view):
     assert isinstance(result, View)
     data, _ = DisplayFormatter().format(result)
     assert data == {"text/plain": repr(result), "text/html": result._repr_html_()}
+
+
+# ---------------------------------------------------------------- the neuron view in a browser
+
+
+def values(seen, selector):
+    return torch.tensor(
+        seen.frame.evaluate(
+            "s => [...document.querySelectorAll(s)].map(e => +e.dataset.value)",
+            selector,
+        ),
+        dtype=torch.float64,
+    )
+
+
+def visible_lines(seen):
+    group = "#collapsed .attn-line-group"
+    seen.inside.locator(f"{group} line").first.wait_for(state="attached")
+    return torch.tensor(
+        seen.frame.evaluate(
+            """g => [...document.querySelectorAll(g)].map(
+                 token => [...token.querySelectorAll("line")].map(
+                   line => +line.getAttribute("stroke-opacity")))""",
+            group,
+        ),
+        dtype=torch.float64,
+    )
+
+
+def test_neuron_view_draws_the_weights_of_the_chosen_layer_and_head(visit):
+    with visit(neurons(include_layers=[1, 0], include_heads=[5, 3])) as seen:
+        for layer, head in ((1, 5), (1, 3), (0, 3)):
+            seen.inside.get_by_label("Layer").select_option(label=str(layer))
+            seen.inside.get_by_label("Head").select_option(label=str(head))
+            expected = softmax_of(vectors(0)[layer], vectors(1)[layer])[head]
+            torch.testing.assert_close(
+                visible_lines(seen), expected, atol=0.0051, rtol=0
+            )
+        assert [url.removeprefix(seen.address) for url in seen.requests[1:]] == [
+            "/_static/vendor/jquery.min.js",
+            "/_static/vendor/d3.v5.min.js",
+        ]
+        assert seen.problems == []
+
+
+@pytest.mark.parametrize("by", ["hover", "focus"])
+def test_a_token_shows_its_products_and_scores(visit, by):
+    with visit(neurons(include_layers=[0], include_heads=[4])) as seen:
+        seen.inside.get_by_label("queries and keys").check()
+        token = seen.inside.locator("#expanded #leftText text.token").nth(2)
+        token.hover() if by == "hover" else token.focus()
+        query, keys = vectors(0)[0][0, 4, 2].double(), vectors(1)[0][0, 4].double()
+        query, keys = (x.mul(100).round().div(100) for x in (query, keys))
+        drawn = values(seen, "#product .element").view(LENGTH, WIDTH)
+        torch.testing.assert_close(drawn, query * keys)
+        scores = values(seen, "#dotproducts .dotproduct")
+        torch.testing.assert_close(scores, keys @ query / WIDTH**0.5)
+        assert seen.problems == []
+
+
+def test_queries_and_keys_open_and_close_by_box_and_by_sign(visit):
+    with visit(neurons(include_layers=[0], include_heads=[4])) as seen:
+        box = seen.inside.get_by_label("queries and keys")
+        expanded = seen.inside.locator("#expanded")
+        assert expanded.get_attribute("visibility") == "hidden"
+        box.check()
+        assert expanded.get_attribute("visibility") == "visible"
+        for group, checked in (("#expanded", False), ("#collapsed", True)):
+            sign = seen.inside.locator(f"{group} #leftText rect:not(.highlight)")
+            sign.first.click()
+            assert box.is_checked() is checked
+        assert expanded.get_attribute("visibility") == "visible"
+        assert seen.problems == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("opened", [False, True])
+def test_the_neuron_view_fits_and_is_accessible(visit, width, opened):
+    viewport = {"width": width, "height": 900}
+    with visit(neurons(include_heads=[0, 1]), viewport=viewport) as seen:
+        seen.inside.locator("#collapsed line").first.wait_for(state="attached")
+        seen.inside.get_by_label("queries and keys").set_checked(opened)
+        assert seen.frame.evaluate(
+            "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+        )
+        findings = Axe().run(seen.frame).response["violations"]
+        grave = [
+            (f["id"], f["nodes"])
+            for f in findings
+            if f["impact"] in ("serious", "critical")
+        ]
+        assert grave == []
+
+
+def test_the_neuron_view_without_libraries_or_scripts_says_so(visit):
+    with visit(neurons(), "elsewhere/deeper/n.html") as seen:
+        seen.inside.get_by_text("could not load").wait_for()
+    with visit(neurons(), java_script_enabled=False) as seen:
+        assert "static heatmap" in seen.inside.locator("noscript").text_content()

@@ -1,87 +1,28 @@
-"""bertviz's head view and model view for pages without a network.
+"""bertviz's head view, model view and neuron view for pages without a network.
 
-bertviz (Vig 2019, "A Multiscale Visualization of Attention in the Transformer Model") draws with
-d3 and jQuery, which it takes from the web. Here its drawing stands in an iframe of its own and
-takes both from where the page itself is served. Equal weights give equal text; weights that differ
-in their last bits, as between two processors, can still round apart, so the cell of a notebook that
-shows a view has the tag `nbval-ignore-output`.
+bertviz (Vig 2019, "A Multiscale Visualization of Attention in the Transformer Model") draws; the
+page around its drawing is `bertbook.bertviz_page`'s. Equal weights give equal text; weights that
+differ in their last bits, as between two processors, can still round apart, so the cell of a
+notebook that shows a view has the tag `nbval-ignore-output`.
 """
 
 from __future__ import annotations
 
-import html
+import importlib.resources
 import json
 import re
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import bertviz
 import torch
 from torch import Tensor
 
-STYLE = """
-body { margin: 4px; color: black; font-family: Arial, sans-serif }
-select { font: inherit }
-label { margin-right: 0.6em; white-space: nowrap }
-#vis { margin-top: 6px }
-[role=button] { cursor: pointer }
-.attn_background[fill=white] { fill: transparent }
-"""
-# bertviz asks require.js for its libraries; `requirejs` stands in. JupyterLab is known by the
-# settings in its page: its address alone ("…/lab/…") could be a book's as well. Browsers differ in
-# whether `loading="lazy"` holds for `srcdoc`, so the libraries wait for the reader here.
-LOADER = """
-async function requirejs(names, draw) {
-  await new Promise(near => new IntersectionObserver(
-    seen => seen.some(entry => entry.isIntersecting) && near(), {rootMargin: "800px"}
-  ).observe(document.body));
-  let lab = null;
-  try { lab = parent.document.getElementById("jupyter-config-data"); } catch { }
-  if (lab) document.body.style.background = "white";
-  const folder = lab ? JSON.parse(lab.textContent).baseUrl + "static/" : "../_static/vendor/";
-  for (const name of ["jquery.min.js", "d3.v5.min.js"]) {
-    const script = document.createElement("script");
-    script.src = folder + name;
-    const loaded = new Promise(done => {
-      script.onload = () => done(true);
-      script.onerror = () => done(false);
-    });
-    document.head.append(script);
-    if (!await loaded) {
-      document.getElementById("vis").textContent =
-        "This view could not load " + script.src + ". The static heatmap shows the same weights.";
-      return;
-    }
-  }
-  draw(jQuery, d3);
-}
-function asButton(shapes, name) {
-  shapes.attr("tabindex", 0).attr("role", "button").attr("aria-label", name)
-    .on("keydown", function () {
-      if (d3.event.key !== "Enter" && d3.event.key !== " ") return;
-      d3.event.preventDefault();
-      this.dispatchEvent(new MouseEvent("click"));
-    })
-    .append("title").text(name);
-}
-"""
-# bertviz stores the weights of a sentence pair twice: whole, then cut into A → A, B → B and so on.
-WEIGHTS = """
-const decoded = weights => Array.isArray(weights) ? weights.map(decoded) : weights / SCALE;
-const [whole, ...parts] = params.attention;
-whole.attn = decoded(whole.attn);
-for (const part of parts) {
-  const b = parts[0].left_text.length;
-  const [rows, columns] = part.name.split(" -> ").map(side => side.endsWith("A") ? [0, b] : [b]);
-  part.attn = whole.attn.map(layer => layer.map(
-    head => head.slice(...rows).map(row => row.slice(...columns))));
-}
-"""
-NOTICE = "/* Drawn by bertviz 1.4.1 (Jesse Vig, Apache License 2.0), with changes. */"
-NO_SCRIPTS = "This view needs JavaScript. The static heatmap shows the same weights."
-# JupyterLab strips the iframe of a notebook that is not trusted yet and shows what is inside it.
-UNTRUSTED = "Run this cell to see the interactive view."
+from bertbook.bertviz_page import WEIGHTS, View, changed, html_page
+
+__all__ = ["View", "head_view", "model_view", "neuron_view"]
+
 # What bertviz draws for the mouse alone becomes a named button for finger and keyboard as well.
 HEAD_VIEW_CHANGES = {
     "CHECKBOX_SIZE = 20": "CHECKBOX_SIZE = 24",
@@ -95,31 +36,45 @@ MODEL_VIEW_CHANGES = {
         'clickRegion.on("click",'
     ),
 }
+# The drawing with vectors is wider than a phone and scrolls; layers and heads keep their numbers.
+NEURON_VIEW_CHANGES = {
+    '.attr("width", "100%")': '.attr("width", config.expanded ? 1010 : 450)',
+    'layerSelect.append($("<option />").val(i).text(i));': (
+        'layerSelect.append($("<option />").val(i).text(params.layers[i]));'
+    ),
+    'headSelect.append($("<option />").val(i).text(i));': (
+        'headSelect.append($("<option />").val(i).text(params.heads[i]));'
+    ),
+    "$(`#${config.rootDivId} #filter`)": (
+        '$("#vectors").on("change", function () { config.expanded = this.checked; render(); });\n'
+        "$(`#${config.rootDivId} #filter`)"
+    ),
+    "config.expanded = true;": '$("#vectors").prop("checked", true).trigger("change");',
+    f"config.expanded = false;\n{' ' * 28}showCollapsed();": (
+        '$("#vectors").prop("checked", false).trigger("change");'
+    ),
+    'tokenContainer.on("mouseover",': (
+        'textContainer.attr("tabindex", 0).attr("role", "button").on("focus", (d, index) => {\n'
+        "config.index = index; highlightSelection(svg, index); showComputation(svg, index);\n"
+        '}).on("blur", () => {\n'
+        "config.index = null; unhighlightSelection(svg); hideComputation(svg);\n"
+        "});\n"
+        'tokenContainer.on("mouseover",'
+    ),
+    "const params = window.bertviz_params": "",
+}
+NEURON_VIEW_CONTROLS = """
+<div id="bertviz"><label>Layer: <select id="layer"></select></label>
+<label>Head: <select id="att_head"></select></label>
+<label><input type="checkbox" id="vectors"> queries and keys</label>
+<div id="vis" style="overflow-x: auto"></div></div>
+"""
+NEURON_VIEW_NUMBERS = """
+const decoded = numbers => Array.isArray(numbers) ? numbers.map(decoded) : numbers / SCALE;
+const whole = params.attention.all;
+for (const name of ["attn", "queries", "keys"]) whole[name] = decoded(whole[name]);
+"""
 SUM_TOLERANCE = 1e-3
-
-
-@dataclass(frozen=True)
-class View:
-    """An interactive view; the last expression of a notebook cell shows it.
-
-    Attributes:
-        title: What the view shows, for readers who cannot see it.
-        height: Height in pixels; the page inside scrolls when it needs more.
-        page: The complete HTML page inside the iframe.
-    """
-
-    title: str
-    height: int
-    page: str = field(repr=False)
-
-    def _repr_html_(self) -> str:
-        srcdoc = self.page.replace("&", "&amp;").replace('"', "&quot;")
-        # A scheme other than the page's would get an opaque ground in dark mode.
-        return (
-            f'<iframe class="bertviz" title="{html.escape(self.title)}" loading="lazy" '
-            f'width="100%" height="{self.height}" style="border: 0; color-scheme: light" '
-            f'srcdoc="{srcdoc}">{UNTRUSTED}</iframe>'
-        )
 
 
 def head_view(
@@ -149,21 +104,15 @@ def head_view(
         TypeError: `attention` is not a sequence of tensors (None: the model returned no weights).
         ValueError: An argument does not fit the others, or weights are not rows of probabilities.
     """
-    layers = _check(
-        attention, tokens, sentence_b_start, title, include_layers, decimals
-    )
-    _check_indices("heads", heads, attention[0].shape[1])
+    shown = _Shown(attention, tokens, sentence_b_start, title, decimals)
+    layers = _check(shown, include_layers, {"heads": heads})
     if layer is not None and layer not in layers:
         raise ValueError(
             f"layer is {layer}, expected one of the layers shown, {layers}"
         )
-    height = min(640, 100 + 23 * len(tokens))
     options = {"include_layers": layers, "layer": layer, "heads": heads and list(heads)}
-    arguments = (attention, list(tokens), sentence_b_start)
-    page = _page(
-        bertviz.head_view, arguments, options, HEAD_VIEW_CHANGES, title, decimals
-    )
-    return View(title, height, page)
+    page = _page(bertviz.head_view, shown, options, HEAD_VIEW_CHANGES)
+    return View(title, min(640, 100 + 23 * len(tokens)), page)
 
 
 def model_view(
@@ -191,29 +140,107 @@ def model_view(
         TypeError: `attention` is not a sequence of tensors (None: the model returned no weights).
         ValueError: An argument does not fit the others, or weights are not rows of probabilities.
     """
-    layers = _check(
-        attention, tokens, sentence_b_start, title, include_layers, decimals
-    )
-    num_heads = attention[0].shape[1]
-    _check_indices("include_heads", include_heads, num_heads)
-    thumbnail = 10 + 84 / num_heads * len(tokens)
+    shown = _Shown(attention, tokens, sentence_b_start, title, decimals)
+    layers = _check(shown, include_layers, {"include_heads": include_heads})
+    thumbnail = 10 + 84 / attention[0].shape[1] * len(tokens)
     height = min(760, 95 + int(max(len(layers) * thumbnail, 18 * len(tokens))))
     options = {
         "include_layers": layers,
         "include_heads": include_heads and list(include_heads),
         "display_mode": "light",
     }
-    arguments = (attention, list(tokens), sentence_b_start)
-    page = _page(
-        bertviz.model_view, arguments, options, MODEL_VIEW_CHANGES, title, decimals
-    )
+    page = _page(bertviz.model_view, shown, options, MODEL_VIEW_CHANGES)
     return View(title, height, page)
 
 
+def neuron_view(
+    queries: Sequence[Tensor],
+    keys: Sequence[Tensor],
+    tokens: Sequence[str],
+    *,
+    title: str,
+    include_layers: Sequence[int] | None = None,
+    include_heads: Sequence[int] | None = None,
+    decimals: int = 2,
+) -> View:
+    """Shows how one head's weights come about: query times key, number by number.
+
+    The weights drawn are the softmax of the scaled dot products, over all tokens: for one sequence
+    without padding. Every number of every head shown is in the page, so few heads keep it small.
+
+    Args:
+        queries: One tensor for each layer, (1, H, T, Dh).
+        keys: Likewise.
+        tokens: The T tokens.
+        title: What the view shows, for readers who cannot see it.
+        include_layers: Layers that can be chosen, counted from 0; all by default.
+        include_heads: Heads that can be chosen, counted from 0; all by default.
+        decimals: Decimals of weights, queries and keys, 1 to 6.
+
+    Raises:
+        TypeError: `queries` or `keys` is not a sequence of tensors.
+        ValueError: An argument does not fit the others, or a number is not finite.
+    """
+    for name, vectors in {"queries": queries, "keys": keys}.items():
+        if not isinstance(vectors, Sequence) or not all(
+            isinstance(of_layer, Tensor) and of_layer.dim() == 4 for of_layer in vectors
+        ):
+            raise TypeError(
+                f"{name} is {type(vectors).__name__}, expected a sequence of tensors "
+                "(1, H, T, Dh), one for each layer"
+            )
+    shapes = [[list(x.shape) for x in vectors] for vectors in (queries, keys)]
+    if shapes[0] != shapes[1]:
+        raise ValueError(
+            f"queries have the shapes {shapes[0]}, keys {shapes[1]}, expected the same"
+        )
+    attention = [
+        (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)  # (1, H, T, T)
+        for q, k in zip(queries, keys, strict=True)
+    ]
+    shown = _Shown(attention, tokens, None, title, decimals)
+    layers = _check(shown, include_layers, {"include_heads": include_heads})
+    heads = list(include_heads or range(attention[0].shape[1]))
+    numbers = {"attn": attention, "queries": queries, "keys": keys}
+    whole = {
+        name: [_scaled(of_layers[i][0, heads].tolist(), 10**decimals) for i in layers]
+        for name, of_layers in numbers.items()
+    }
+    whole |= {"left_text": list(tokens), "right_text": list(tokens)}
+    params = {
+        "attention": {"all": whole},
+        "default_filter": "all",
+        "root_div_id": "bertviz",
+        "bidirectional": True,
+        "display_mode": "light",
+        "layers": layers,
+        "heads": heads,
+    }
+    script = importlib.resources.files(bertviz).joinpath("neuron_view.js").read_text()
+    drawing = changed(script[script.index("requirejs(") :], NEURON_VIEW_CHANGES)
+    decoding = NEURON_VIEW_NUMBERS.replace("SCALE", str(10**decimals))
+    script = f"const params = {_data(params)};{decoding}{drawing}"
+    page = html_page(title, NEURON_VIEW_CONTROLS, script)
+    return View(title, min(760, 150 + 26 * len(tokens)), page)
+
+
+class _Shown(NamedTuple):
+    """What every view is given."""
+
+    attention: Sequence[Tensor]
+    tokens: Sequence[str]
+    sentence_b_start: int | None
+    title: str
+    decimals: int
+
+
 def _check(
-    attention, tokens, sentence_b_start, title, include_layers, decimals
+    shown: _Shown,
+    include_layers: Sequence[int] | None,
+    choices: dict[str, Sequence[int] | None],
 ) -> list[int]:
     """Raises on wrong input; returns the layers to show."""
+    attention, tokens, sentence_b_start, title, decimals = shown
     if not isinstance(title, str) or not title.strip():
         raise ValueError(f"title is {title!r}, expected what the view shows, in words")
     if not isinstance(decimals, int) or not 1 <= decimals <= 6:
@@ -257,6 +284,8 @@ def _check(
         worst = sums.flatten()[(sums - 1).abs().argmax()].item()
         if abs(worst - 1) > SUM_TOLERANCE:
             raise ValueError(f"{where} has a row that sums to {worst:.4f}, expected 1")
+    for name, indices in choices.items():
+        _check_indices(name, indices, attention[0].shape[1])
     return list(range(len(attention)) if include_layers is None else include_layers)
 
 
@@ -274,8 +303,10 @@ def _check_indices(name: str, indices: Sequence[int] | None, count: int) -> None
         )
 
 
-def _page(view, arguments, options, changes, title, decimals) -> str:
+def _page(view, shown: _Shown, options: dict, changes: dict[str, str]) -> str:
     """The page of one of bertviz's views, with nothing random and no address in it."""
+    arguments = (shown.attention, list(shown.tokens), shown.sentence_b_start)
+    scale = 10**shown.decimals
     with warnings.catch_warnings():
         # bertviz leaves its open file to the collector.
         warnings.simplefilter("ignore", ResourceWarning)
@@ -291,7 +322,7 @@ def _page(view, arguments, options, changes, title, decimals) -> str:
     controls = controls.replace(params["root_div_id"], "bertviz")
     params["root_div_id"] = "bertviz"
     whole, *parts = params["attention"]
-    whole["attn"] = _scaled(whole["attn"], 10**decimals)
+    whole["attn"] = _scaled(whole["attn"], scale)
     for part in parts:
         del part["attn"]
     controls = re.sub(
@@ -300,23 +331,14 @@ def _page(view, arguments, options, changes, title, decimals) -> str:
         controls,
         flags=re.S,
     )
-    for old, new in changes.items():
-        if drawing.count(old) != 1:
-            raise RuntimeError(
-                f"bertviz's script is not that of 1.4.1: {old!r} is not in it once"
-            )
-        drawing = drawing.replace(old, new)
-    # A token may contain "</script>".
-    data = json.dumps(params, separators=(",", ":")).replace("<", "\\u003c")
-    weights = WEIGHTS.replace("SCALE", str(10**decimals))
-    script = f"{before}{marker}{data};{weights}{drawing}"
-    script = "\n".join(line.strip() for line in script.splitlines())
-    return (
-        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>"
-        f"<main>{controls.strip()}<noscript>{NO_SCRIPTS}</noscript></main>"
-        f"<script>{LOADER}{NOTICE}\n{script}</script></body></html>"
-    )
+    weights = WEIGHTS.replace("SCALE", str(scale))
+    script = f"{before}{marker}{_data(params)};{weights}{changed(drawing, changes)}"
+    return html_page(shown.title, controls, script)
+
+
+def _data(params: dict) -> str:
+    """Parameters as they stand in a script: a token may contain `</script>`."""
+    return json.dumps(params, separators=(",", ":")).replace("<", "\\u003c")
 
 
 def _scaled(weights: list | float, scale: int) -> list | int:
