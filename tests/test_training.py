@@ -232,3 +232,35 @@ def test_seeding_covers_all_three_random_states():
     assert draw() != first
     seed_everything(3)
     assert draw() == first
+
+
+def test_what_is_spared_does_not_decay(tmp_path):
+    def nothing(model, batch):
+        return sum((p * 0).sum() for p in model.parameters())
+
+    def shrunk(decays, **options):
+        model = network()
+        before = [p.detach().clone() for p in model.parameters()]
+        train(
+            model,
+            epochs,
+            nothing,
+            steps=1,
+            learning_rate=0.1,
+            weight_decay=0.5,
+            decays=decays,
+            **options,
+        )
+        return [
+            not torch.equal(b, p)
+            for b, p in zip(before, model.parameters(), strict=True)
+        ]
+
+    file = tmp_path / "state.pt"
+    assert shrunk(None) == [True] * 4
+    assert shrunk(lambda name, p: True) == [True] * 4
+    assert shrunk(lambda name, p: False) == [False] * 4
+    only = shrunk(lambda name, p: name.endswith("weight"), checkpoint=file)
+    assert only == [True, False, True, False]
+    with pytest.raises(ValueError, match=r"without_decay.*'0.bias', '3.bias'"):
+        shrunk(None, checkpoint=file)

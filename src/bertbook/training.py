@@ -35,6 +35,7 @@ def train(
     learning_rate: float,
     schedule: Callable[[int], float] | None = None,
     weight_decay: float = 0.0,
+    decays: Callable[[str, nn.Parameter], bool] | None = None,
     betas: tuple[float, float] = (0.9, 0.999),
     clip_norm: float | None = 1.0,
     seed: int | None = None,
@@ -56,11 +57,14 @@ def train(
         steps: how many steps in all, those before an interruption included.
         learning_rate: of a step for which the schedule says 1.
         schedule: ``schedule(step)`` is the factor on the learning rate; ``None``: always 1.
-        weight_decay: decoupled from the gradient, on all parameters.
+        weight_decay: decoupled from the gradient.
+        decays: ``decays(name, parameter)`` says whether weight decay is for a parameter; ``None``:
+            it is for all.
         betas: decay rates of Adam's two means.
         clip_norm: gradients with a larger norm are scaled down to it; ``None``: never.
         seed: set before the first step (dropout, batches); ``None`` leaves the random states alone.
-        after_step: ``after_step(step, loss)`` is called after each step, to measure as it trains.
+        after_step: ``after_step(step, loss)`` is called after each step, to measure as it trains;
+            before the checkpoint, so that no step of a resumed training goes without it.
         progress: label of a progress bar; ``None`` shows none.
         checkpoint: file from which training goes on if it exists, and to which the state is written
             every ``checkpoint_every`` steps and at the end: model, optimizer, random states,
@@ -82,11 +86,16 @@ def train(
     )
     if clip_norm is not None:
         _check_positive(clip_norm=clip_norm)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    if not parameters:
+    named = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    if not named:
         raise ValueError("the model has no parameter that requires a gradient")
+    parameters = list(named.values())
+    spared = [n for n, p in named.items() if decays is not None and not decays(n, p)]
+    groups = [{"params": [p for n, p in named.items() if n not in spared]}]
+    if spared:
+        groups.append({"params": [named[n] for n in spared], "weight_decay": 0.0})
     optimizer = torch.optim.AdamW(
-        parameters, lr=learning_rate, betas=betas, weight_decay=weight_decay
+        groups, lr=learning_rate, betas=betas, weight_decay=weight_decay
     )
     settings = {
         "learning_rate": learning_rate,
@@ -95,6 +104,8 @@ def train(
         "clip_norm": clip_norm,
         "seed": seed,
     }
+    if spared:
+        settings["without_decay"] = spared
     losses: list[float] = []
     if seed is not None:
         seed_everything(seed)
@@ -123,11 +134,11 @@ def train(
                 clip_grad_norm_(parameters, clip_norm)
             optimizer.step()
             bar.update()
-            if checkpoint is not None and (step + 1) % checkpoint_every == 0:
-                _save_checkpoint(Path(checkpoint), model, optimizer, settings, losses)
             if after_step is not None:
                 after_step(step, losses[-1])
                 model.train()
+            if checkpoint is not None and (step + 1) % checkpoint_every == 0:
+                _save_checkpoint(Path(checkpoint), model, optimizer, settings, losses)
     if checkpoint is not None:
         _save_checkpoint(Path(checkpoint), model, optimizer, settings, losses)
     return losses

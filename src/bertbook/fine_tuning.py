@@ -1,0 +1,341 @@
+"""Fine-tuning: one encoder, and a head of a few lines for each of the paper's four forms of task.
+
+One sentence and a pair are read off [CLS], names off every piece, an answer off two scores a piece.
+Parameters have Hugging Face's names. Shapes, in the letters of the book:
+
+    B batch   S length   D model width   L layers   K classes
+"""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, Self
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from bertbook.bert import BertModel, BertModelOutput
+from bertbook.bert_config import BertConfig
+from bertbook.bert_loading import FromPretrained, bert_files, initialise, load_weights
+from bertbook.pieces import IGNORED
+from bertbook.pretrained import WeightsError, check_sha256
+
+__all__ = [
+    "BertForQuestionAnswering",
+    "BertForSequenceClassification",
+    "BertForTokenClassification",
+    "HeadOutput",
+    "SpanOutput",
+    "freeze",
+    "layer_features",
+]
+
+
+class HeadOutput(NamedTuple):
+    """What a classifier yields.
+
+    Attributes:
+        loss: mean cross-entropy over the labels that count, in nats; ``None`` without labels.
+        logits: ``[B, K]`` of a sequence, ``[B, S, K]`` of its pieces.
+        encoder: the encoder's output.
+    """
+
+    loss: Tensor | None
+    logits: Tensor
+    encoder: BertModelOutput
+
+
+class SpanOutput(NamedTuple):
+    """What the span head yields.
+
+    Attributes:
+        loss: mean of the cross-entropies of start and end, in nats; ``None`` without positions.
+        start_logits: ``[B, S]``.
+        end_logits: ``[B, S]``.
+        encoder: the encoder's output.
+    """
+
+    loss: Tensor | None
+    start_logits: Tensor
+    end_logits: Tensor
+    encoder: BertModelOutput
+
+
+class BertWithHead(FromPretrained, nn.Module):
+    """An encoder, and a linear map that is called differently in each task.
+
+    Args:
+        config: the sizes.
+        head: name of the linear map.
+        outputs: numbers that it yields for a vector.
+        add_pooling_layer: whether the encoder has a pooler.
+    """
+
+    def __init__(
+        self, config: BertConfig, head: str, outputs: int, add_pooling_layer: bool
+    ):
+        super().__init__()
+        if type(outputs) is not int or outputs < 1:
+            raise ValueError(f"num_labels must be a positive integer, got {outputs!r}")
+        self.config = config
+        self.bert = BertModel(config, add_pooling_layer=add_pooling_layer)
+        setattr(self, head, nn.Linear(config.hidden_size, outputs))
+        initialise(getattr(self, head), config.initializer_range)
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        name_or_folder: str | Path,
+        *,
+        fresh: Iterable[str] | str = (),
+        sha256: str | None = None,
+        ignore: Iterable[str] | str = (),
+        local_files_only: bool = False,
+        **options,
+    ) -> Self:
+        """Load a checkpoint of an encoder, or of an encoder with this head, in evaluation mode.
+
+        Nothing starts fresh unless it is named. To fine-tune what was pre-trained:
+        ``from_pretrained(folder, fresh="classifier.", ignore="cls.", num_labels=2)``.
+
+        Args:
+            name_or_folder: see `bertbook.bert_loading.bert_files`.
+            fresh: beginnings of names of own parameters that are drawn anew, from PyTorch's global
+                generator, whatever the checkpoint has: ``"classifier."``, ``"qa_outputs."``,
+                ``"bert.pooler."``.
+            sha256: the expected SHA-256 of `model.safetensors`, in hexadecimal.
+            ignore: beginnings of names in the checkpoint that may be left over, such as ``"cls."``,
+                the heads of pre-training. A model without pooler ignores the pooler.
+            local_files_only: see `bertbook.bert_loading.bert_files`.
+            options: passed on to the class, such as ``num_labels``.
+
+        Raises:
+            ValueError: if `config.json` asks for what the model does not have, or nothing has a
+                name that starts as ``fresh`` says.
+            WeightsError: if a file cannot be found, is not the expected one, or does not fit.
+        """
+        from safetensors import SafetensorError
+        from safetensors.torch import load_file
+
+        config_path, weights_path = bert_files(
+            name_or_folder, local_files_only=local_files_only
+        )
+        if sha256 is not None:
+            check_sha256(weights_path, sha256)
+        try:
+            stored = load_file(weights_path)
+        except SafetensorError as error:
+            raise WeightsError(
+                f"{weights_path} is no whole safetensors file: {error}"
+            ) from None
+        model = cls(BertConfig.from_json(config_path), **options)
+        own = model.state_dict()
+        fresh, ignore = (
+            (names,) if isinstance(names, str) else tuple(names)
+            for names in (fresh, ignore)
+        )
+        for beginning in fresh:
+            if not any(name.startswith(beginning) for name in own):
+                raise ValueError(
+                    f"no parameter of {cls.__name__} starts with {beginning!r}: {list(own)[-4:]}"
+                )
+        tensors = {name: own[name] for name in own if name.startswith(fresh)}
+        for given, tensor in stored.items():
+            modern = given.replace("LayerNorm.gamma", "LayerNorm.weight")
+            modern = modern.replace("LayerNorm.beta", "LayerNorm.bias")
+            name = f"bert.{modern}" if f"bert.{modern}" in own else given
+            if not name.startswith(fresh):
+                tensors[name] = tensor
+        if model.bert.pooler is None:
+            ignore = (*ignore, "pooler.", "bert.pooler.")
+        try:
+            load_weights(model, tensors, ignore=ignore)
+        except WeightsError as error:
+            raise WeightsError(
+                f"{weights_path}: {error}\nParameters of {cls.__name__} that are to start anew "
+                f"must be named in `fresh`, now {list(fresh)}."
+            ) from None
+        return model.eval()
+
+
+class BertForSequenceClassification(BertWithHead):
+    """One class for a sentence or a pair: dropout and a linear map on the pooled [CLS].
+
+    Args:
+        config: the sizes.
+        num_labels: K.
+
+    Source: Devlin et al. 2019, section 4.1 and figure 4 (a, b).
+    """
+
+    def __init__(self, config: BertConfig, num_labels: int = 2):
+        super().__init__(config, "classifier", num_labels, add_pooling_layer=True)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, *inputs, labels: Tensor | None = None, **options) -> HeadOutput:
+        """Read a batch.
+
+        Args:
+            inputs: those of :meth:`bertbook.bert.BertModel.forward`.
+            labels: ``[B]``, numbers of classes, or ``None``.
+            options: more of them.
+
+        Raises:
+            TypeError: as the encoder, or if labels are not ``torch.long``.
+            ValueError: as the encoder, or if labels have another shape or there is no such class.
+        """
+        output = self.bert(*inputs, **options)
+        logits = self.classifier(self.dropout(output.pooler_output))  # [B, K]
+        if labels is None:
+            return HeadOutput(None, logits, output)
+        _check("labels", labels, logits.shape[:1], logits.shape[-1])
+        return HeadOutput(F.cross_entropy(logits, labels), logits, output)
+
+
+class BertForTokenClassification(BertWithHead):
+    """A class for every piece: dropout and a linear map on its last state.
+
+    Args:
+        config: the sizes.
+        num_labels: K.
+
+    Source: Devlin et al. 2019, section 5.3 and figure 4 (d).
+    """
+
+    def __init__(self, config: BertConfig, num_labels: int = 2):
+        super().__init__(config, "classifier", num_labels, add_pooling_layer=False)
+        self.dropout = nn.Dropout(config.hidden_dropout_prob)
+
+    def forward(self, *inputs, labels: Tensor | None = None, **options) -> HeadOutput:
+        """Read a batch.
+
+        Args:
+            inputs: those of :meth:`bertbook.bert.BertModel.forward`.
+            labels: ``[B, S]``, numbers of classes or `bertbook.pieces.IGNORED`, or ``None``.
+            options: more of them.
+
+        Raises:
+            TypeError: as the encoder, or if labels are not ``torch.long``.
+            ValueError: as the encoder, or if labels have another shape, there is no such class, or
+                all are ignored.
+        """
+        output = self.bert(*inputs, **options)
+        logits = self.classifier(self.dropout(output.last_hidden_state))  # [B, S, K]
+        if labels is None:
+            return HeadOutput(None, logits, output)
+        counted = labels[labels != IGNORED]
+        _check("labels", counted, counted.shape, logits.shape[-1])
+        if labels.shape != logits.shape[:2] or not len(counted):
+            raise ValueError(
+                f"labels must have shape {list(logits.shape[:2])} and not all be {IGNORED}, got "
+                f"{len(counted)} others in {list(labels.shape)}"
+            )
+        loss = F.cross_entropy(
+            logits.flatten(0, 1), labels.flatten(), ignore_index=IGNORED
+        )
+        return HeadOutput(loss, logits, output)
+
+
+class BertForQuestionAnswering(BertWithHead):
+    """Where an answer starts and ends: two scores for every piece.
+
+    Args:
+        config: the sizes.
+
+    Source: Devlin et al. 2019, section 4.2 and figure 4 (c).
+    """
+
+    def __init__(self, config: BertConfig):
+        super().__init__(config, "qa_outputs", 2, add_pooling_layer=False)
+
+    def forward(
+        self,
+        *inputs,
+        start_positions: Tensor | None = None,
+        end_positions: Tensor | None = None,
+        **options,
+    ) -> SpanOutput:
+        """Read a batch of questions with their passages.
+
+        Args:
+            inputs: those of :meth:`bertbook.bert.BertModel.forward`.
+            start_positions: ``[B]``, the answer's first piece, or ``None``.
+            end_positions: ``[B]``, its last piece, or ``None``.
+            options: more of the inputs.
+
+        Raises:
+            TypeError: as the encoder, or if positions are not ``torch.long``.
+            ValueError: as the encoder, or if positions have another shape, lie outside the input or
+                only one of the two is given.
+        """
+        output = self.bert(*inputs, **options)
+        start, end = self.qa_outputs(output.last_hidden_state).unbind(-1)  # [B, S] each
+        if start_positions is None and end_positions is None:
+            return SpanOutput(None, start, end, output)
+        if start_positions is None or end_positions is None:
+            raise ValueError("start_positions and end_positions must be given together")
+        _check("start_positions", start_positions, start.shape[:1], start.shape[1])
+        _check("end_positions", end_positions, end.shape[:1], end.shape[1])
+        loss = F.cross_entropy(start, start_positions)
+        loss = (loss + F.cross_entropy(end, end_positions)) / 2
+        return SpanOutput(loss, start, end, output)
+
+
+def _check(name: str, numbers: Tensor, shape: Sequence[int], count: int) -> None:
+    if numbers.dtype != torch.long:
+        raise TypeError(f"{name} must be torch.long, got {numbers.dtype}")
+    if numbers.shape != shape:
+        raise ValueError(
+            f"{name} must have shape {list(shape)}, got {list(numbers.shape)}"
+        )
+    if numbers.numel() and not 0 <= numbers.min() <= numbers.max() < count:
+        raise ValueError(
+            f"{name} must lie in 0..{count - 1}, got {numbers.min()}..{numbers.max()}"
+        )
+
+
+def freeze(model: BertWithHead, layers: int | None = None) -> None:
+    """Keep the encoder's lower part as it is; what lies above, and the head, is trained.
+
+    Frozen dropout would still be drawn: features come out of a model in evaluation mode.
+
+    Args:
+        model: one of this module's.
+        layers: how many layers from below, together with the embeddings; 0: the embeddings alone;
+            ``None``: the whole encoder with its pooler.
+
+    Raises:
+        ValueError: if there are not so many layers.
+    """
+    stack = model.bert.encoder.layer
+    if layers is not None and not 0 <= layers <= len(stack):
+        raise ValueError(f"layers must lie in 0..{len(stack)} or be None, got {layers}")
+    model.requires_grad_(True)
+    frozen = (
+        [model.bert] if layers is None else [model.bert.embeddings, *stack[:layers]]
+    )
+    for module in frozen:
+        module.requires_grad_(False)
+
+
+@torch.no_grad()
+def layer_features(model: BertModel, *inputs, **options) -> Tensor:
+    """What each layer says of every piece, for a classifier that leaves the encoder alone.
+
+    Args:
+        model: an encoder, in evaluation mode.
+        inputs: those of :meth:`bertbook.bert.BertModel.forward`.
+        options: more of them.
+
+    Returns:
+        ``[L + 1, B, S, D]``: the embeddings, then each layer's output.
+
+    Raises:
+        ValueError: if the model is in training mode, where dropout makes every call different.
+
+    Source: Devlin et al. 2019, section 5.3.
+    """
+    if model.training:
+        raise ValueError("the model is in training mode; call model.eval() first")
+    output = model(*inputs, **options, output_hidden_states=True)
+    return torch.stack(output.hidden_states)  # [L + 1, B, S, D]
