@@ -11,6 +11,7 @@ Started by `accelerate launch` it trains in several processes.
 """
 
 import json
+import shutil
 import time
 from dataclasses import asdict
 from functools import cache
@@ -18,16 +19,28 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
+from torch import Tensor
 
 from bertbook.bert_config import BertConfig
+from bertbook.bert_loading import load_weights
 from bertbook.corpora.documents import KINDS, load_documents
-from bertbook.masking import MaskingRule, PieceTable
-from bertbook.pretraining import BertForPreTraining
-from bertbook.pretraining_data import Stage
+from bertbook.masking import IGNORED, PieceTable
+from bertbook.mlm_baselines import CONTEXTS, LEFT, LSTMForMaskedLM, NeighbourModel
+from bertbook.pretraining import (
+    BertForPreTraining,
+    decays,
+    warmup_and_linear_decay,
+)
+from bertbook.pretraining_data import PairStream, Stage
 from bertbook.pretraining_run import PreTraining, pretrain, read_log
 from bertbook.results import RESULTS, Results, experiment_arguments
-from bertbook.sentence_pairs import sentence_pairs
-from bertbook.training import count_parameters, seed_everything, write_atomically
+from bertbook.sentence_pairs import SentencePair, collate, sentence_pairs
+from bertbook.training import (
+    count_parameters,
+    seed_everything,
+    write_atomically,
+)
+from bertbook.training import train as train_simply
 from bertbook.wordpiece import WordPieceTokenizer
 from bertbook.wordpiece_training import count_words, learn_vocabulary, pair_count
 
@@ -51,7 +64,13 @@ CONFIG = {
     "weight_decay": 0.01,
     "betas": [0.9, 0.98],
     "mixed_precision": "bf16",
+    # Same text, batches and head as the mini-BERT's first steps; its rate falls to zero in them.
+    "lstm": {"units": 280, "steps": 1000, "learning_rate": 3e-3, "warmup": 100},
+    # Held-out pairs of each kind, and which checkpoints are measured on them too.
     "measured_pairs": 400,
+    "measured_steps": [250, 500, 1000, 1500, 2000, 3000, 4000, 4500],
+    "loss_every": 50,
+    "checkpoint_every": 250,
     "documents": None,
 }
 SMOKE = {
@@ -66,7 +85,11 @@ SMOKE = {
     },
     "stages": [[3, 16, 4], [2, 32, 2]],
     "warmup": 1,
+    "lstm": {"units": 8, "steps": 3, "learning_rate": 3e-3, "warmup": 1},
     "measured_pairs": 4,
+    "measured_steps": [2],
+    "loss_every": 2,
+    "checkpoint_every": 2,
     "documents": 6,
 }
 
@@ -120,7 +143,7 @@ def settings_of(config: dict) -> PreTraining:
         weight_decay=config["weight_decay"],
         betas=tuple(config["betas"]),
         seed=SEED,
-        checkpoint_every=250,
+        checkpoint_every=config["checkpoint_every"],
     )
 
 
@@ -144,7 +167,24 @@ def train(config: dict, pieces: list[str], work: Path) -> BertForPreTraining:
         work,
         mixed_precision=config["mixed_precision"],
         progress=NAME,
+        after_checkpoint=lambda step, checkpoint: keep_weights(
+            config, step, checkpoint
+        ),
     )
+
+
+def snapshot_file(work: Path, step: int) -> Path:
+    """Where the weights after a step are kept until they are measured."""
+    return work / "snapshots" / f"{step}.safetensors"
+
+
+def keep_weights(config: dict, step: int, checkpoint: Path) -> None:
+    """Copy the weights of a checkpoint that is to be measured."""
+    if step in config["measured_steps"]:
+        write_atomically(
+            snapshot_file(checkpoint.parent, step),
+            lambda path: shutil.copyfile(checkpoint / "model.safetensors", path),
+        )
 
 
 def store(model: BertForPreTraining, config: dict, pieces: list[str], folder: Path):
@@ -176,3 +216,305 @@ def store_vocabulary(pieces: list[str], folder: Path) -> None:
         folder / "vocab.txt",
         lambda path: path.write_text("\n".join(pieces) + "\n", encoding="utf-8"),
     )
+
+
+def load(folder: Path) -> tuple[BertForPreTraining, WordPieceTokenizer]:
+    """The stored model, in single precision, and its tokenizer."""
+    tokenizer = WordPieceTokenizer.from_vocab_file(folder / "vocab.txt")
+    return BertForPreTraining.from_pretrained(folder), tokenizer
+
+
+def held_out(
+    config: dict,
+    pieces: list[str],
+    kind: str,
+    part: str = "test",
+    negatives: str = "random",
+) -> list[SentencePair]:
+    """Pairs of unseen documents of one kind, as long as the longest in training."""
+    tokenizer = WordPieceTokenizer(pieces)
+    documents = numbers(tokenizer, texts(part, kind, config["documents"]))
+    generator = torch.Generator().manual_seed(7)
+    longest = max(length for _, length, _ in config["stages"])
+    pairs = sentence_pairs(documents, longest, generator=generator, negatives=negatives)
+    order = torch.randperm(len(pairs), generator=generator).tolist()
+    return [pairs[n] for n in order[: config["measured_pairs"]]]
+
+
+def held_out_batches(config: dict, pieces: list[str], kind: str) -> list[dict]:
+    """The pairs masked by BERT's rule, once and for all."""
+    pairs, table = held_out(config, pieces, kind), PieceTable(pieces)
+    generator = torch.Generator().manual_seed(8)
+    return [
+        collate(pairs[start : start + 50], table, generator=generator)
+        for start in range(0, len(pairs), 50)
+    ]
+
+
+def masked_places(batch: dict, table: PieceTable) -> Tensor:
+    """Where [MASK] stands, ``[B, S]``: there no model sees what it is asked for."""
+    return (batch["labels"] != IGNORED) & (batch["input_ids"] == table.mask_id)
+
+
+@torch.no_grad()
+def measure_model(model, batches: list[dict], table: PieceTable) -> dict[str, float]:
+    """Cross-entropy in nats and shares of right guesses where [MASK] stands."""
+    model.eval()
+    logits, wanted = [], []
+    for batch in batches:
+        chosen = batch["labels"] != IGNORED
+        scores = model(**batch).prediction_logits.float()  # [N, V]
+        hidden = masked_places(batch, table)[chosen]
+        logits.append(scores[hidden])
+        wanted.append(batch["labels"][chosen][hidden])
+    logits, wanted = torch.cat(logits), torch.cat(wanted)
+    return summary(logits.log_softmax(-1), wanted)
+
+
+def summary(chances: Tensor, wanted: Tensor) -> dict[str, float]:
+    """What log-probabilities ``[N, V]`` say about the pieces ``[N]``."""
+    best = chances.topk(5, dim=-1).indices  # [N, 5]
+    hits = best == wanted[:, None]
+    loss = -chances.gather(1, wanted[:, None]).mean()
+    return {
+        "places": len(wanted),
+        "cross_entropy": round(loss.item(), 4),
+        "top_1": round(hits[:, 0].double().mean().item(), 4),
+        "top_5": round(hits.any(1).double().mean().item(), 4),
+    }
+
+
+def measure_counts(
+    model: NeighbourModel, batches: list[dict], table: PieceTable
+) -> dict[str, float]:
+    """The same for counted neighbours."""
+    chances, wanted = [], []
+    for batch in batches:
+        for row, place in masked_places(batch, table).nonzero().tolist():
+            ids = batch["input_ids"][row]
+            chances.append(
+                torch.from_numpy(model.predict(ids, place, table.special)).float()
+            )
+            wanted.append(batch["labels"][row, place])
+    return summary(torch.stack(chances).log(), torch.stack(wanted))
+
+
+@torch.no_grad()
+def measure_next_sentence(
+    model: BertForPreTraining, config: dict, pieces: list[str], kind: str
+) -> dict[str, float]:
+    """Verdicts on true pairs, on those of another document and on those in swapped order."""
+    table, found = PieceTable(pieces), {}
+    generator = torch.Generator().manual_seed(9)
+    for negatives in ("random", "swapped"):
+        pairs = held_out(config, pieces, kind, negatives=negatives)
+        verdicts = []
+        for start in range(0, len(pairs), 50):
+            batch = collate(pairs[start : start + 50], table, generator=generator)
+            # Nothing is masked: as a reader would ask.
+            whole = batch["input_ids"].where(
+                batch["labels"] == IGNORED, batch["labels"]
+            )
+            batch = {**batch, "input_ids": whole, "labels": None}
+            logits = model(**{**batch, "next_sentence_label": None})
+            verdicts.append(logits.seq_relationship_logits.argmax(-1))
+        verdicts = torch.cat(verdicts)
+        truth = torch.tensor([pair.next_sentence_label for pair in pairs])
+        right = (verdicts == truth).double()
+        found[negatives] = {
+            "pairs": len(pairs),
+            "accuracy": round(right.mean().item(), 4),
+            "followed": round(right[truth == 0].mean().item(), 4),
+            "not_followed": round(right[truth == 1].mean().item(), 4),
+        }
+    return found
+
+
+def overlap(pair: SentencePair) -> float:
+    """The share of the shorter segment's pieces that the other one has too."""
+    first, second = set(pair.first), set(pair.second)
+    return len(first & second) / min(len(first), len(second))
+
+
+def overlap_baseline(config: dict, pieces: list[str], kind: str) -> dict[str, float]:
+    """Next sentence by common pieces alone; the threshold is that of the validation part."""
+    pairs = held_out(config, pieces, kind, "validation")
+    values = torch.tensor([overlap(pair) for pair in pairs])
+    follows = torch.tensor([pair.next_sentence_label == 0 for pair in pairs])
+    cuts = values.unique()
+    right = ((values >= cuts[:, None]) == follows).double().mean(1)
+    cut = cuts[right.argmax()]
+    pairs = held_out(config, pieces, kind)
+    said = torch.tensor([overlap(pair) >= cut for pair in pairs])
+    truth = torch.tensor([pair.next_sentence_label == 0 for pair in pairs])
+    return {
+        "pairs": len(pairs),
+        "accuracy": round((said == truth).double().mean().item(), 4),
+    }
+
+
+def train_lstm(
+    config: dict, pieces: list[str], work: Path
+) -> tuple[LSTMForMaskedLM, list[float]]:
+    """Train the LSTM on the mini-BERT's first batches, and go on if a checkpoint is there."""
+    choice = config["lstm"]
+    documents = numbers(
+        WordPieceTokenizer(pieces), texts("train", None, config["documents"])
+    )
+    stream = PairStream(lambda shard: documents, PieceTable(pieces), seed=SEED)
+    stage = Stage(*config["stages"][0])
+    seed_everything(SEED)
+    model = LSTMForMaskedLM(
+        len(pieces), config["model"]["hidden_size"], choice["units"]
+    )
+    drawn = 0
+
+    def batches(step: int) -> dict:
+        nonlocal drawn
+        while drawn < step:  # after a break
+            stream.batch(stage, drawn)
+            drawn += 1
+        drawn += 1
+        return stream.batch(stage, step)
+
+    def loss(model, batch):
+        bf16 = config["mixed_precision"] == "bf16"
+        with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+            return model(**batch).loss
+
+    losses = train_simply(
+        model,
+        batches,
+        loss,
+        steps=choice["steps"],
+        learning_rate=choice["learning_rate"],
+        schedule=warmup_and_linear_decay(choice["warmup"], choice["steps"]),
+        weight_decay=config["weight_decay"],
+        decays=decays,
+        betas=tuple(config["betas"]),
+        seed=SEED,
+        progress="lstm",
+        checkpoint=work / "lstm.pt",
+        checkpoint_every=100,
+    )
+    return model, losses
+
+
+def means(values: list[float], width: int) -> list[float]:
+    """Means of ``width`` values at a time."""
+    return [
+        round(sum(part) / len(part), 4)
+        for part in (values[i : i + width] for i in range(0, len(values), width))
+    ]
+
+
+def run(config: dict, folder: Path, weights: Path, resume: bool) -> Results:
+    """Learn the vocabulary, train, measure."""
+    results = Results(
+        NAME,
+        config,
+        [SEED],
+        folder=folder,
+        resume=resume,
+        packages=["accelerate", "safetensors"],
+    )
+    work = (
+        folder.parent / "checkpoints" / NAME if folder == RESULTS else folder / "work"
+    )
+    stored = weights / NAME
+    if not resume:
+        shutil.rmtree(work, ignore_errors=True)
+    if not (resume and (stored / "vocab.txt").exists()):
+        stored.mkdir(parents=True, exist_ok=True)
+        store_vocabulary(vocabulary(config), stored)
+    pieces = WordPieceTokenizer.from_vocab_file(stored / "vocab.txt").pieces
+    table = PieceTable(pieces)
+
+    if not results.has(NAME, SEED):
+        trained = train(config, pieces, work)
+        store(trained, config, pieces, stored)
+    model, _ = load(stored)
+    batches = {kind: held_out_batches(config, pieces, kind) for kind in KINDS}
+
+    def add(name: str, seconds: float, parameters: int, **metrics) -> None:
+        results.add(
+            name, SEED, parameters=parameters, wall_time_s=seconds, metrics=metrics
+        )
+
+    def by_kind(measure, model) -> dict[str, dict]:
+        return {kind: measure(model, batches[kind], table) for kind in KINDS}
+
+    size = count_parameters(model)
+    if not results.has(NAME, SEED):
+        log, width = read_log(work), config["loss_every"]
+        add(
+            NAME,
+            sum(line["seconds"] for line in log),
+            size,
+            masked=by_kind(measure_model, model),
+            tokens=sum(line["tokens"] for line in log),
+            masked_lm_loss=means([line["masked_lm_loss"] for line in log], width),
+            next_sentence_loss=means(
+                [line["next_sentence_loss"] for line in log], width
+            ),
+            next_sentence={
+                kind: measure_next_sentence(model, config, pieces, kind)
+                for kind in KINDS
+            },
+            next_sentence_by_overlap={
+                kind: overlap_baseline(config, pieces, kind) for kind in KINDS
+            },
+        )
+    for step in config["measured_steps"]:
+        name = f"{NAME} after {step} steps"
+        if not results.has(name, SEED):
+            early = BertForPreTraining(model.config)
+            load_weights(early, snapshot_file(work, step))
+            log = read_log(work)[:step]
+            seconds = sum(line["seconds"] for line in log)
+            add(name, seconds, size, masked=by_kind(measure_model, early))
+    documents = None
+    for name, contexts in (
+        ("frequencies", ()),
+        ("neighbours on the left", LEFT),
+        ("neighbours", CONTEXTS),
+    ):
+        if not results.has(name, SEED):
+            started = time.perf_counter()
+            documents = documents or numbers(
+                WordPieceTokenizer(pieces), texts("train", None, config["documents"])
+            )
+            counted = NeighbourModel(documents, len(pieces), contexts)
+            entries = sum(len(counts) for *_, counts in counted.tables.values())
+            found = by_kind(measure_counts, counted)
+            seconds = time.perf_counter() - started
+            add(name, seconds, entries + len(pieces), masked=found)
+    if not results.has("lstm", SEED):
+        started = time.perf_counter()
+        lstm, losses = train_lstm(config, pieces, work)
+        add(
+            "lstm",
+            time.perf_counter() - started,
+            count_parameters(lstm),
+            masked=by_kind(measure_model, lstm),
+            masked_lm_loss=means(losses, config["loss_every"]),
+        )
+    return results
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the experiment from the command line."""
+    options = experiment_arguments(__doc__.splitlines()[0], arguments)
+    config = SMOKE if options.smoke else CONFIG
+    weights = WEIGHTS if options.folder == RESULTS else options.folder
+    results = run(config, options.folder, weights, options.resume)
+    for done in results.runs:
+        scores = done["metrics"]["masked"]
+        print(
+            f"{done['variant']:30}",
+            *(f"{kind} {scores[kind]['top_1']:.3f}" for kind in KINDS),
+        )
+
+
+if __name__ == "__main__":
+    main()

@@ -103,6 +103,7 @@ def pretrain(
     mixed_precision: str = "no",
     progress: str | None = None,
     stop_after: int | None = None,
+    after_checkpoint: Callable[[int, Path], None] | None = None,
 ) -> BertForPreTraining:
     """Train a model on masked pieces and next sentences; go on from the folder's checkpoint.
 
@@ -121,6 +122,8 @@ def pretrain(
         mixed_precision: ``"no"`` or ``"bf16"``.
         progress: label of a progress bar; ``None`` shows none.
         stop_after: steps after which it stops with a checkpoint; ``None``: all.
+        after_checkpoint: ``after_checkpoint(step, checkpoint)`` is called by the main process with
+            the checkpoint's folder, for instance to keep its ``model.safetensors``.
 
     Returns:
         The trained model, in evaluation mode.
@@ -195,6 +198,8 @@ def pretrain(
                     log.write(json.dumps(line) + "\n")
             if (step + 1) % settings.checkpoint_every == 0 or step + 1 == last:
                 _save_checkpoint(accelerator, folder, step + 1)
+                if after_checkpoint is not None and accelerator.is_main_process:
+                    after_checkpoint(step + 1, folder / f"{CHECKPOINT}-{step + 1}")
     accelerator.wait_for_everyone()
     trained = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
     accelerator.free_memory()
