@@ -355,8 +355,12 @@ def overlap_baseline(config: dict, pieces: list[str], kind: str) -> dict[str, fl
 
 def train_lstm(
     config: dict, pieces: list[str], work: Path
-) -> tuple[LSTMForMaskedLM, list[float]]:
-    """Train the LSTM on the mini-BERT's first batches, and go on if a checkpoint is there."""
+) -> tuple[LSTMForMaskedLM, list[float], float]:
+    """Train the LSTM on the mini-BERT's first batches, and go on if a checkpoint is there.
+
+    Returns:
+        The model, the loss of every step, and the seconds that all steps took.
+    """
     choice = config["lstm"]
     documents = numbers(
         WordPieceTokenizer(pieces), texts("train", None, config["documents"])
@@ -382,6 +386,14 @@ def train_lstm(
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             return model(**batch).loss
 
+    log, started = work / "lstm_seconds.txt", time.perf_counter()
+
+    def log_time(step: int, loss: float) -> None:
+        nonlocal started
+        with log.open("a") as file:
+            file.write(f"{step} {time.perf_counter() - started:.4f}\n")
+        started = time.perf_counter()
+
     losses = train_simply(
         model,
         batches,
@@ -394,10 +406,13 @@ def train_lstm(
         betas=tuple(config["betas"]),
         seed=SEED,
         progress="lstm",
+        after_step=log_time,
         checkpoint=work / "lstm.pt",
         checkpoint_every=100,
     )
-    return model, losses
+    lines = log.read_text().splitlines()
+    seconds = {line.split()[0]: float(line.split()[1]) for line in lines}
+    return model, losses, sum(seconds.values())
 
 
 def means(values: list[float], width: int) -> list[float]:
@@ -490,11 +505,10 @@ def run(config: dict, folder: Path, weights: Path, resume: bool) -> Results:
             seconds = time.perf_counter() - started
             add(name, seconds, entries + len(pieces), masked=found)
     if not results.has("lstm", SEED):
-        started = time.perf_counter()
-        lstm, losses = train_lstm(config, pieces, work)
+        lstm, losses, seconds = train_lstm(config, pieces, work)
         add(
             "lstm",
-            time.perf_counter() - started,
+            seconds,
             count_parameters(lstm),
             masked=by_kind(measure_model, lstm),
             masked_lm_loss=means(losses, config["loss_every"]),
