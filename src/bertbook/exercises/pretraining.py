@@ -148,6 +148,8 @@ def check_loss(function: Callable[[Tensor, Tensor], Tensor]) -> Verdict:
     few[:, [0, 2, 4]] = IGNORED
     few[1, 1] = IGNORED
     answer = function(logits.clone(), few.clone())
+    if is_open(answer):
+        return open_answer()
     if not isinstance(answer, Tensor) or answer.dim() != 0:
         return wrong(f"A scalar tensor is asked for; this is {answer!r:.60}.")
     each = F.cross_entropy(
