@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import transformer
+from benchmarks import bert, transformer, wordpiece
 from benchmarks.timing import Comparison, compare
 
 
@@ -42,7 +42,56 @@ def test_both_transformers_are_checked_to_compute_the_same(dropout, monkeypatch)
             transformer.measure(dropout, 8, 16, seconds=0, tokens=24)
 
 
-def test_the_issues_cases_are_all_measured():
+def test_the_tokenizers_are_checked_to_agree_and_ours_is_fast_enough(monkeypatch):
+    """A twentieth of the compiled one's speed was the aim; it is far above, so this is steady."""
+    found = dict(wordpiece.rows(0, count=60))
+    assert set(found) == {
+        (words, library)
+        for words in ("known words", "new words")
+        for library in ("Rust core", "transformers")
+    }
+    assert min(row.ratio for row in found.values()) > 1 / 20
+
+    encode = wordpiece.WordPieceTokenizer.encode
+    monkeypatch.setattr(
+        wordpiece.WordPieceTokenizer,
+        "encode",
+        lambda self, text: encode(self, "x" + text),
+    )
+    with pytest.raises(AssertionError):
+        next(wordpiece.rows(0, count=3))
+
+
+def test_both_berts_are_checked_to_compute_the_same(monkeypatch):
+    cases = [("tiny", 2, 8, True), ("tiny", 1, 5, False), ("mini", 2, 16, True)]
+    found = list(bert.rows(0, cases))
+    assert [case for case, _ in found] == cases
+    assert all(row.calls == 5 and row.theirs > 0 for _, row in found)
+
+    models = bert.models
+
+    def other_weights(config):
+        ours, theirs = models(config)
+        torch.nn.init.normal_(ours.encoder.layer[0].output.dense.bias)
+        return ours, theirs
+
+    monkeypatch.setattr(bert, "models", other_weights)
+    with pytest.raises(AssertionError, match="not close"):
+        next(bert.rows(0, cases))
+
+
+def test_inference_is_measured_on_the_work_of_the_book():
+    """Single texts and batches, short and long, with padding and without, in two sizes."""
+    sizes, batches, lengths, padded = (
+        set(column) for column in zip(*bert.CASES, strict=True)
+    )
+    assert sizes == {"minilm", "base"}
+    assert min(batches) == 1 < max(batches)
+    assert min(lengths) < 64 < max(lengths) == 512
+    assert padded == {True, False}
+
+
+def test_all_cases_of_the_transformer_are_measured():
     assert {case[1:] for case in transformer.CASES} == {
         (length, width) for length in (32, 128) for width in (256, 512)
     }
