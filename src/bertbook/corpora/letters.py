@@ -1,0 +1,82 @@
+"""Verses as letters: real text on which a very small model learns from its neighbours in minutes.
+
+A piece of a vocabulary of thousands is guessed from its neighbours only after long training; a
+letter soon. Each letter also says whether its word was a name. S length of a window.
+"""
+
+from functools import cache
+from itertools import groupby
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bertbook.corpora.documents import verse_parts
+from bertbook.corpora.tasks import name_labels
+from bertbook.corpora.verses import VersePair
+from bertbook.pieces import IGNORED
+from bertbook.wordpiece import SPECIAL_TOKENS
+
+__all__ = ["LETTERS", "LETTER_PIECES", "Windows", "letter_windows", "spell"]
+
+LETTERS = " abcdefghijklmnopqrstuvwxyz,.;:'\"?"
+LETTER_PIECES = (*SPECIAL_TOKENS, *LETTERS)
+NUMBER = {piece: number for number, piece in enumerate(LETTER_PIECES)}
+
+
+class Windows(NamedTuple):
+    """Text cut into windows of one length, ``[CLS] letters [SEP]``; nothing overlaps.
+
+    Attributes:
+        ids: numbers of `LETTER_PIECES`, ``[N, S]``.
+        names: ``[N, S]``: 1 where the letter is of a name, 0 where of another word, else, and where
+            it cannot be known, `bertbook.pieces.IGNORED`.
+    """
+
+    ids: Tensor
+    names: Tensor
+
+
+@cache
+def letter_windows(letters: int = 30) -> tuple[Windows, ...]:
+    """The modern verses, train, validation and test part; the parts share no chapter.
+
+    Args:
+        letters: of a window; S is two more.
+
+    Raises:
+        ValueError: if there is no letter.
+        CorpusError: if a package is missing or another one.
+    """
+    if letters < 1:
+        raise ValueError(f"letters must be at least 1, got {letters}")
+    return tuple(_cut(part, letters) for part in verse_parts())
+
+
+def spell(ids: Tensor) -> list[str]:
+    """What stands at each place of a row ``[S]``; a space as ``_``."""
+    return ["_" if i == NUMBER[" "] else LETTER_PIECES[i] for i in ids.tolist()]
+
+
+def _cut(part: tuple[VersePair, ...], letters: int) -> Windows:
+    ids, names = [], []
+    for _, verses in groupby(part, key=lambda verse: (verse.book, verse.chapter)):
+        chapter = [pair for verse in verses for pair in _letters(verse.target)]
+        for start in range(0, len(chapter) - letters + 1, letters):
+            numbers, labels = zip(*chapter[start : start + letters], strict=True)
+            ids.append([NUMBER["[CLS]"], *numbers, NUMBER["[SEP]"]])
+            names.append([IGNORED, *labels, IGNORED])
+    return Windows(torch.tensor(ids), torch.tensor(names))  # [N, S] each
+
+
+def _letters(verse: str) -> list[tuple[int, int]]:
+    """Number and label of each letter of a verse and of the space after it."""
+    of_letter = [IGNORED] * len(verse)
+    for (start, end), label in zip(*name_labels(verse), strict=True):
+        of_letter[start:end] = [label] * (end - start)
+    small = [letter.lower() for letter in verse] + [" "]
+    return [
+        (NUMBER[letter], label)
+        for letter, label in zip(small, [*of_letter, IGNORED], strict=True)
+        if letter in NUMBER
+    ]
