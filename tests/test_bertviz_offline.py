@@ -621,6 +621,11 @@ def test_neuron_view_draws_the_weights_of_the_chosen_layer_and_head(visit):
             "/_static/vendor/d3.v5.min.js",
         ]
         assert seen.problems == []
+        ground = "[...document.querySelectorAll('body, body *')].map(box => " + (
+            "getComputedStyle(box).backgroundColor).filter(c => c === 'rgb(255, 255, 255)')"
+        )
+        frame = seen.page.frames[1]
+        assert frame.evaluate(f"{ground}.length") == 0  # black on a dark page
 
 
 @pytest.mark.parametrize("by", ["hover", "focus"])

@@ -36,8 +36,10 @@ MODEL_VIEW_CHANGES = {
         'clickRegion.on("click",'
     ),
 }
-# The drawing with vectors is wider than a phone and scrolls; layers and heads keep their numbers.
+# The drawing with vectors is wider than a phone and scrolls; layers and heads keep their numbers;
+# a white ground would be a black box on a dark page.
 NEURON_VIEW_CHANGES = {
+    "getColor('background')": '"transparent"',
     '.attr("width", "100%")': '.attr("width", config.expanded ? 1010 : 450)',
     'layerSelect.append($("<option />").val(i).text(i));': (
         'layerSelect.append($("<option />").val(i).text(params.layers[i]));'
