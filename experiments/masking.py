@@ -147,7 +147,9 @@ def train_variant(
     return model.half().float().eval(), curve
 
 
-def measure(model: BertForPreTraining, config: dict, variant: str) -> dict:
+def measure(
+    model: BertForPreTraining, config: dict, variant: str, probes: bool = True
+) -> dict:
     """All that is measured of a model, on the test part; readings are learnt on training text."""
     learn, _, test = letter_windows()
     sizes, task = config["windows"], task_of(config, variant)
@@ -167,12 +169,13 @@ def measure(model: BertForPreTraining, config: dict, variant: str) -> dict:
                 "copied": round((best == stood).float().mean().item(), 5),
                 "p_input": round(of_input.mean().item(), 5),
             }
-    metrics["probes"] = neighbour_probes(
-        model,
-        some(learn, sizes["probe_train"]),
-        some(test, sizes["probe_test"]),
-        causal,
-    )
+    if probes:
+        metrics["probes"] = neighbour_probes(
+            model,
+            some(learn, sizes["probe_train"]),
+            some(test, sizes["probe_test"]),
+            causal,
+        )
     return metrics
 
 
