@@ -85,26 +85,29 @@ FEW = {"pairs": (2000, 2), "names": (1000, 3), "spans": (1500, 2)}
 def variants() -> dict[str, dict]:
     """What each run changes of `BASE`; the first ones count most."""
     found = {}
+    starts = ("mini_bert", "random")
     for labels, epochs in EPOCHS.items():
-        for start in ("mini_bert", "random"):
-            seeds = (
-                BASE["seeds"] if labels else BASE["seeds"][: 2 - (start == "random")]
-            )
-            found[f"reviews, {start}, {labels or 'all'}"] = {
-                "start": start,
-                "labels": labels,
-                "epochs": epochs,
-                "seeds": seeds,
-            }
-    for task, (labels, epochs) in FEW.items():
-        for start, seeds in (("mini_bert", [0, 1, 2]), ("random", [0])):
-            found[f"{task}, {start}"] = {
-                "task": task,
-                "start": start,
-                "labels": labels,
-                "epochs": epochs,
-                "seeds": seeds,
-            }
+        few = {"labels": labels, "epochs": epochs}
+        for start in starts if labels else ():
+            found[f"reviews, {start}, {labels}"] = {**few, "start": start}
+    for task, (most, last) in FEW.items():
+        for labels in (100, 300, most) if task == "names" else (most,):
+            for start in starts:
+                alone = task != "names" and start == "random"
+                found[f"{task}, {start}, {labels}"] = {
+                    "task": task,
+                    "start": start,
+                    "labels": labels,
+                    "epochs": EPOCHS[labels] if labels < most else last,
+                    "seeds": [0] if alone else [0, 1, 2],
+                }
+    for start, seeds in zip(starts, ([0, 1], [0]), strict=True):
+        found[f"reviews, {start}, all"] = {
+            "start": start,
+            "labels": None,
+            "epochs": EPOCHS[None],
+            "seeds": seeds,
+        }
     for varied in BASE["vary"]:
         found[f"only {varied}"] = {"vary": [varied]}
     grid = {"part": "validation", "labels": 1000, "seeds": [0]}
@@ -141,24 +144,16 @@ CONFIG = {
 SMOKE = {
     **CONFIG,
     "variants": {
-        "reviews, mini_bert, 100": {"labels": 8, "epochs": 1, "seeds": [0]},
-        "reviews, random, 100": {
-            "start": "random",
-            "labels": 8,
+        name: {
+            **choice,
+            "labels": 8 if choice.get("task", "reviews") == "reviews" else 4,
             "epochs": 1,
+            "batch_size": 4,
             "seeds": [0],
-        },
-        "reviews, mini_bert, all": {"labels": 8, "epochs": 1, "seeds": [0]},
-        **{
-            f"{task}, mini_bert": {
-                "task": task,
-                "labels": 4,
-                "epochs": 1,
-                "batch_size": 2,
-                "seeds": [0],
-            }
-            for task in FEW
-        },
+        }
+        for name, choice in CONFIG["variants"].items()
+        if name.startswith(("pairs, mini", "names, mini_bert, 100", "spans, mini"))
+        or name in ("reviews, mini_bert, all", "reviews, random, 100", "only head")
     },
     "measured": 8,
     "frozen_labels": [100],
@@ -166,8 +161,6 @@ SMOKE = {
     "probe_labels": 20,
     "changes_measured": 4,
 }
-for _variant in SMOKE["variants"].values():
-    _variant.setdefault("batch_size", 4)
 
 
 def settings(config: dict, variant: str) -> dict:
