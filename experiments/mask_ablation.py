@@ -1,0 +1,492 @@
+"""Table 8 in miniature: six mixes of [MASK], same and random, and next-sentence prediction off.
+
+Small BERTs are pre-trained alike on the book's own text, and differ in what stands at the selected
+places: [MASK], the token itself or a random one. Then each is measured on which words of a sentence
+in small letters were names, on whether a review is fresh or rotten, and on whether two verses say
+the same: *fine-tuned*, all weights with a fresh head, and as *frozen features*, a logistic
+regression on the outputs of its layers. A model that was not pre-trained is measured beside them.
+
+What is compared, and what counts as a difference, stands in `bertbook.mask_ablation`; it was
+written before the first result was seen.
+
+    python experiments/mask_ablation.py [--smoke] [--resume]
+"""
+
+import os
+import time
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from functools import cache
+from multiprocessing import get_context
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from bertbook.bert_config import BertConfig
+from bertbook.bert_loading import load_weights
+from bertbook.corpora.documents import KINDS, load_documents
+from bertbook.corpora.tasks import name_tasks, pair_tasks, review_tasks
+from bertbook.fine_tuning import (
+    BertForSequenceClassification,
+    BertForTokenClassification,
+)
+from bertbook.mask_ablation import (
+    attention_from,
+    f1,
+    frozen_scores,
+    masked_scores,
+)
+from bertbook.masking import IGNORED, MaskingRule, PieceTable
+from bertbook.packing import Encoding, pad_batch
+from bertbook.pieces import label_pieces
+from bertbook.pretraining import (
+    BertForPreTraining,
+    decays,
+    warmup_and_linear_decay,
+)
+from bertbook.pretraining_data import PairStream, Stage
+from bertbook.results import RESULTS, Results, experiment_arguments
+from bertbook.sentence_pairs import SentencePair, collate, sentence_pairs
+from bertbook.training import (
+    count_parameters,
+    minibatches,
+    seed_everything,
+    train,
+    write_atomically,
+)
+from bertbook.wordpiece import WordPieceTokenizer
+
+NAME = "mask_ablation"
+WEIGHTS = RESULTS.parent / "weights"
+STORED = ("80/10/10", "0/0/100")  # of the first seed, to look at and to measure again
+CONFIG = {
+    "vocabulary": "weights/mini_bert/vocab.txt",
+    "documents": None,  # of each kind at most so many; None: all
+    "model": {
+        "hidden_size": 128,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 4,
+        "intermediate_size": 512,
+        "max_position_embeddings": 64,
+    },
+    "pretraining": {
+        "steps": 850,
+        "batch_size": 32,
+        "learning_rate": 3e-3,
+        "warmup": 100,
+        "weight_decay": 0.01,
+        "betas": [0.9, 0.98],
+        "dropout": 0.0,
+        "bf16": True,
+    },
+    # Shares of [MASK], same, random (the paper's order) in percent, and whether NSP is trained.
+    "variants": {
+        "80/10/10": {"mix": [80, 10, 10], "nsp": True},
+        "100/0/0": {"mix": [100, 0, 0], "nsp": True},
+        "80/0/20": {"mix": [80, 0, 20], "nsp": True},
+        "80/20/0": {"mix": [80, 20, 0], "nsp": True},
+        "0/20/80": {"mix": [0, 20, 80], "nsp": True},
+        "0/0/100": {"mix": [0, 0, 100], "nsp": True},
+        "without NSP": {"mix": [80, 10, 10], "nsp": False},
+        "not pre-trained": {"mix": None, "nsp": False},
+    },
+    # Examples to train on and to test on.
+    "tasks": {"names": [2000, 1500], "reviews": [4000, 2006], "pairs": [4000, 1768]},
+    "fine_tuning": {
+        "steps": 250,
+        "batch_size": 32,
+        "learning_rate": 1e-3,
+        "warmup": 25,
+        "dropout": 0.1,
+    },
+    "held_out_pairs": 300,
+    "loss_every": 50,
+    "part": "test",
+}
+SEEDS = [0, 1, 2]
+SMOKE = {
+    **CONFIG,
+    "documents": 6,
+    "model": {
+        **CONFIG["model"],
+        "hidden_size": 16,
+        "intermediate_size": 32,
+    },
+    "pretraining": {
+        **CONFIG["pretraining"],
+        "steps": 2,
+        "batch_size": 4,
+        "warmup": 1,
+    },
+    "tasks": {"names": [20, 20], "reviews": [20, 20], "pairs": [20, 20]},
+    "fine_tuning": {
+        **CONFIG["fine_tuning"],
+        "steps": 2,
+        "batch_size": 4,
+        "warmup": 1,
+    },
+    "held_out_pairs": 10,
+    "loss_every": 1,
+}
+
+
+@cache
+def tokenizer() -> WordPieceTokenizer:
+    """The vocabulary that all runs share, the mini-BERT's."""
+    return WordPieceTokenizer.from_vocab_file(WEIGHTS / "mini_bert" / "vocab.txt")
+
+
+@cache
+def table() -> PieceTable:
+    """What masking knows of it."""
+    return PieceTable(tokenizer().pieces)
+
+
+@cache
+def documents(part: str, count: int | None) -> list[list[list[int]]]:
+    """Documents as numbers of pieces; of each kind at most ``count``."""
+    known, found = tokenizer().vocabulary, []
+    for kind in KINDS:
+        of_kind = [d for d in load_documents() if (d.kind, d.part) == (kind, part)]
+        for document in of_kind[:count]:
+            sentences = [
+                [known[piece] for piece in tokenizer().tokenize(sentence)]
+                for sentence in document.sentences
+            ]
+            sentences = [sentence for sentence in sentences if sentence]
+            if len(sentences) > 1:
+                found.append(sentences)
+    return found
+
+
+def sizes(config: dict, dropout: float) -> BertConfig:
+    """Of all models."""
+    return BertConfig(
+        vocab_size=len(tokenizer()),
+        **config["model"],
+        hidden_dropout_prob=dropout,
+        attention_probs_dropout_prob=dropout,
+    )
+
+
+def new_model(config: dict) -> BertForPreTraining:
+    """A freshly initialised model."""
+    return BertForPreTraining(sizes(config, config["pretraining"]["dropout"]))
+
+
+def rule_of(config: dict, variant: str) -> MaskingRule:
+    """The masking of one variant; the paper writes the shares in another order."""
+    mask, same, random = (share / 100 for share in config["variants"][variant]["mix"])
+    return MaskingRule(mask=mask, keep=same, random=random)
+
+
+def pretrain(
+    config: dict, variant: str, seed: int
+) -> tuple[BertForPreTraining, dict[str, list[float]]]:
+    """Train one model; the seed decides the start, the pairs and the masks.
+
+    Returns:
+        The model as it is stored, in half precision's values, and the two losses, means of
+        ``loss_every`` steps.
+    """
+    seed_everything(seed)
+    model, curves = new_model(config), {}
+    choice = config["pretraining"]
+    if config["variants"][variant]["mix"] is not None:
+        nsp = config["variants"][variant]["nsp"]
+        texts = documents("train", config["documents"])
+        stream = PairStream(
+            lambda shard: texts,
+            table(),
+            rule_of(config, variant),
+            negatives="random" if nsp else "none",
+            seed=seed,
+        )
+        length = config["model"]["max_position_embeddings"]
+        stage = Stage(choice["steps"], length, choice["batch_size"])
+        parts = {"masked_lm_loss": [], "next_sentence_loss": []}
+
+        def loss(model: BertForPreTraining, batch: dict[str, Tensor]) -> Tensor:
+            if not nsp:
+                batch["next_sentence_label"] = None
+            with torch.autocast("cpu", torch.bfloat16, enabled=choice["bf16"]):
+                output = model(**batch)
+            for name, values in parts.items():
+                if getattr(output, name) is not None:
+                    values.append(getattr(output, name).item())
+            return output.loss
+
+        train(
+            model,
+            lambda step: stream.batch(stage, step),
+            loss,
+            steps=choice["steps"],
+            learning_rate=choice["learning_rate"],
+            schedule=warmup_and_linear_decay(choice["warmup"], choice["steps"]),
+            weight_decay=choice["weight_decay"],
+            decays=decays,
+            betas=tuple(choice["betas"]),
+            seed=seed,
+        )
+        width = config["loss_every"]
+        curves = {
+            name: [
+                round(sum(values[i : i + width]) / len(values[i : i + width]), 4)
+                for i in range(0, len(values), width)
+            ]
+            for name, values in parts.items()
+        }
+    model.load_state_dict({n: t.half().float() for n, t in model.state_dict().items()})
+    return model.eval(), curves
+
+
+@cache
+def examples(
+    task: str, part: str, count: int, length: int
+) -> tuple[list[Encoding], list]:
+    """Inputs of a task with their labels; of names one label a piece.
+
+    Args:
+        task: ``names``, ``reviews`` or ``pairs``.
+        part: ``train``, ``validation`` or ``test``.
+        count: how many, drawn from the part, always the same ones.
+        length: the most pieces; what is longer is cut.
+    """
+    tasks = {"names": name_tasks, "reviews": review_tasks, "pairs": pair_tasks}[task]()
+    chosen = tasks[("train", "validation", "test").index(part)]
+    order = torch.randperm(
+        len(chosen), generator=torch.Generator().manual_seed(5)
+    ).tolist()
+    inputs, labels = [], []
+    for example in (chosen[number] for number in order):
+        if len(inputs) == count:
+            break
+        texts = (example.first, example.second) if task == "pairs" else (example.text,)
+        encoding = tokenizer().encode(
+            *texts, max_length=length, truncation="longest_first"
+        )
+        label = getattr(example, "label", None)
+        if task == "names":
+            label = label_pieces(encoding, example.words, example.labels)
+            if not any(number != IGNORED for number in label):
+                continue
+        inputs.append(encoding)
+        labels.append(label)
+    return inputs, labels
+
+
+def batch_of(
+    inputs: list[Encoding], labels: list, numbers: list[int]
+) -> dict[str, Tensor]:
+    """Examples as a batch with its labels, ``[B]`` or ``[B, S]``."""
+    batch = pad_batch([inputs[n] for n in numbers], tokenizer().pad_id)
+    chosen = [labels[n] for n in numbers]
+    if isinstance(chosen[0], list):
+        length = batch["input_ids"].shape[1]
+        chosen = [row + [IGNORED] * (length - len(row)) for row in chosen]
+    return {**batch, "labels": torch.tensor(chosen)}
+
+
+def in_order(inputs: list[Encoding], labels: list) -> list[dict[str, Tensor]]:
+    """All examples in batches, those of a length together."""
+    order = sorted(range(len(inputs)), key=lambda number: len(inputs[number]))
+    return [
+        batch_of(inputs, labels, order[start : start + 64])
+        for start in range(0, len(order), 64)
+    ]
+
+
+def task_parts(config: dict, task: str) -> list[tuple[list[Encoding], list]]:
+    """What a task trains on and is tested on."""
+    length = config["model"]["max_position_embeddings"]
+    return [
+        examples(task, part, count, length)
+        for part, count in zip(
+            ("train", config["part"]), config["tasks"][task], strict=True
+        )
+    ]
+
+
+def fine_tune(config: dict, task: str, model: BertForPreTraining, seed: int) -> float:
+    """Train a copy with a fresh head on a task; F1 of names in 0..1, else accuracy."""
+    choice = config["fine_tuning"]
+    (inputs, labels), tests = task_parts(config, task)
+    seed_everything(seed)
+    kind = (
+        BertForTokenClassification if task == "names" else BertForSequenceClassification
+    )
+    tuned = kind(sizes(config, choice["dropout"]))
+    own = tuned.bert.state_dict()
+    given = model.bert.state_dict()
+    tuned.bert.load_state_dict({name: given[name] for name in own})
+    numbers = minibatches(len(inputs), choice["batch_size"], seed)
+    train(
+        tuned,
+        lambda step: batch_of(inputs, labels, numbers(step).tolist()),
+        lambda tuned, batch: tuned(**batch).loss,
+        steps=choice["steps"],
+        learning_rate=choice["learning_rate"],
+        schedule=warmup_and_linear_decay(choice["warmup"], choice["steps"]),
+        weight_decay=0.01,
+        decays=decays,
+        seed=seed,
+    )
+    tuned.eval()
+    said, truth = [], []
+    with torch.no_grad():
+        for batch in in_order(*tests):
+            wanted = batch.pop("labels")
+            counts = wanted != IGNORED
+            said.append(tuned(**batch).logits.argmax(-1)[counts])
+            truth.append(wanted[counts])
+    said, truth = torch.cat(said), torch.cat(truth)
+    score = f1(said, truth) if task == "names" else (said == truth).double().mean()
+    return round(float(score), 4)
+
+
+@cache
+def held_out(count: int, length: int, documents_a_kind: int | None, part: str):
+    """Pairs of unseen documents, always the same ones."""
+    generator = torch.Generator().manual_seed(7)
+    texts = documents(part, documents_a_kind)
+    pairs: list[SentencePair] = sentence_pairs(
+        texts, length, generator=generator, negatives="none"
+    )
+    order = torch.randperm(len(pairs), generator=generator).tolist()
+    return [pairs[number] for number in order[:count]]
+
+
+def held_out_batches(config: dict, branch: str) -> list[dict[str, Tensor]]:
+    """The same places selected each time, with ``mask``, ``keep`` or ``random`` at all of them."""
+    pairs = held_out(
+        config["held_out_pairs"],
+        config["model"]["max_position_embeddings"],
+        config["documents"],
+        config["part"],
+    )
+    shares = {name: float(name == branch) for name in ("mask", "keep", "random")}
+    generator = torch.Generator().manual_seed(8)
+    batches = []
+    for start in range(0, len(pairs), 50):
+        batch = collate(
+            pairs[start : start + 50],
+            table(),
+            MaskingRule(**shares),
+            generator=generator,
+        )
+        batch.pop("next_sentence_label")
+        batches.append(batch)
+    return batches
+
+
+def measure_model(config: dict, model: BertForPreTraining) -> dict[str, dict]:
+    """What needs no training but that of a logistic regression.
+
+    Returns:
+        ``places``: cross-entropy and share of right guesses at held-out places where [MASK], the
+        token itself or a random one stands; ``attention``: where [MASK] looks; ``frozen``: the
+        scores of frozen features on each task.
+    """
+    places = {
+        branch: masked_scores(model, held_out_batches(config, branch))
+        for branch in ("mask", "keep", "random")
+    }
+    frozen = {}
+    for task in config["tasks"]:
+        parts = [in_order(*examples) for examples in task_parts(config, task)]
+        frozen[task] = frozen_scores(model.bert, *parts)
+    attention = attention_from(model, held_out_batches(config, "mask"), table())
+    return {"places": places, "attention": attention, "frozen": frozen}
+
+
+def weights_file(folder: Path, variant: str) -> Path:
+    """Where the weights of a variant's first seed are stored."""
+    return folder / f"{NAME}_{variant.replace('/', '_')}.safetensors"
+
+
+def load_stored(folder: Path, variant: str, config: dict) -> BertForPreTraining:
+    """A stored model of the first seed, in evaluation mode."""
+    model = new_model(config)
+    state = load_file(weights_file(folder, variant))
+    load_weights(model, {name: tensor.float() for name, tensor in state.items()})
+    return model.eval()
+
+
+def train_and_measure(
+    config: dict, variant: str, seed: int, weights: Path | None
+) -> dict:
+    """One run, in a process of its own; with a folder its weights are stored there."""
+    torch.set_num_threads(1)
+    wall = time.perf_counter()
+    model, curves = pretrain(config, variant, seed)
+    wall = time.perf_counter() - wall
+    if weights is not None:
+        state = {n: t.half().contiguous() for n, t in model.state_dict().items()}
+        for twice in ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias"):
+            del state[twice]
+        path = weights_file(weights, variant)
+        write_atomically(path, lambda path: save_file(state, path, {"format": "pt"}))
+    started = time.perf_counter()
+    metrics = measure_model(config, model)
+    metrics["tuned"] = {
+        task: fine_tune(config, task, model, seed) for task in config["tasks"]
+    }
+    seconds = time.perf_counter() - started
+    return {
+        "parameters": count_parameters(model),
+        "wall_time_s": wall,
+        "metrics": {**metrics, **curves, "measuring_s": round(seconds, 1)},
+    }
+
+
+def run(
+    config: dict, seeds: list[int], folder: Path, weights: Path, resume: bool
+) -> Results:
+    """Pre-train and measure every variant with every seed, a process for each processor."""
+    results = Results(
+        NAME,
+        config,
+        seeds,
+        folder=folder,
+        resume=resume,
+        packages=["safetensors", "scikit-learn"],
+    )
+    missing = [
+        (variant, seed)
+        for seed in seeds
+        for variant in config["variants"]
+        if not results.has(variant, seed)
+    ]
+    if not missing:
+        return results
+    workers = min(2, len(os.sched_getaffinity(0)))
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        jobs = {}
+        for variant, seed in missing:
+            kept = weights if variant in STORED and seed == seeds[0] else None
+            job = pool.submit(train_and_measure, config, variant, seed, kept)
+            jobs[job] = (variant, seed)
+        for job in tqdm(as_completed(jobs), total=len(jobs), desc=NAME):
+            variant, seed = jobs[job]
+            results.add(variant, seed, **job.result())
+    return results
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the experiment from the command line."""
+    options = experiment_arguments(__doc__.splitlines()[0], arguments)
+    config, seeds = (SMOKE, SEEDS[:1]) if options.smoke else (CONFIG, SEEDS)
+    weights = WEIGHTS if options.folder == RESULTS else options.folder
+    results = run(config, seeds, options.folder, weights, options.resume)
+    for done in results.runs:
+        tuned, frozen = done["metrics"]["tuned"], done["metrics"]["frozen"]
+        print(
+            f"{done['variant']:16} seed {done['seed']}",
+            *(f"{t} {tuned[t]:.3f} (frozen {frozen[t]:.3f})" for t in tuned),
+        )
+
+
+if __name__ == "__main__":
+    main()
