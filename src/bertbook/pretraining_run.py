@@ -6,6 +6,7 @@ Here stand the loss, the schedule, and what must survive ``kill -9``. B batch   
 
 import contextlib
 import json
+import logging
 import os
 import shutil
 import time
@@ -29,10 +30,15 @@ from bertbook.pretraining_data import PairStream, Stage, micro_batch
 from bertbook.sentence_pairs import Document
 from bertbook.training import seed_everything, write_atomically
 
-__all__ = ["PreTraining", "pretrain", "read_log"]
+__all__ = ["CheckpointError", "PreTraining", "pretrain", "read_log"]
 
 BERT_RULE = MaskingRule()
-CHECKPOINT, LOG, SETTINGS = "checkpoint", "log.jsonl", "settings.json"
+CHECKPOINT, UNFINISHED = "checkpoint", "unfinished"
+LOG, SETTINGS = "log.jsonl", "settings.json"
+
+
+class CheckpointError(RuntimeError):
+    """A checkpoint cannot be read; the message says which and what to do."""
 
 
 @dataclass(frozen=True)
@@ -109,14 +115,16 @@ def pretrain(
 
     Started by ``accelerate launch``, every process calls this and takes its share of each batch;
     the loss and the gradient are those of one process. Resumed, training ends where an unbroken one
-    ends, to the last bit on the same machine; with another number of processes, to rounding error.
+    ends, to the last bit on the same machine; with another number of processes and no dropout, to
+    rounding error.
 
     Args:
         model: freshly drawn, the same in every process.
         shards: see :class:`bertbook.pretraining_data.PairStream`.
         table: of the vocabulary.
         settings: what else decides.
-        folder: where checkpoint, log and settings are kept, one line of the log a step: ``step``,
+        folder: where checkpoint, log and settings are kept; on several nodes, one that all of them
+            see. One line of the log a step: ``step``,
             ``loss``, ``masked_lm_loss``, ``next_sentence_loss``, ``rate``, ``tokens`` (that are no
             padding) and ``seconds``.
         mixed_precision: ``"no"`` or ``"bf16"``.
@@ -131,6 +139,7 @@ def pretrain(
     Raises:
         ValueError: if the folder holds a training with other settings, or a batch is smaller than
             the number of its parts.
+        CheckpointError: if the folder's checkpoint is broken.
         FloatingPointError: if a loss is not finite.
     """
     folder = Path(folder)
@@ -139,8 +148,7 @@ def pretrain(
         mixed_precision=mixed_precision,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=not nsp)],
     )
-    if accelerator.is_main_process:
-        _keep_settings(folder, settings, model)
+    _keep_settings(folder, settings, model, write=accelerator.is_main_process)
     accelerator.wait_for_everyone()
     stream = PairStream(
         shards,
@@ -167,6 +175,8 @@ def pretrain(
     accelerator.register_for_checkpointing(stream)
     done = _load_checkpoint(accelerator, folder)
     if accelerator.is_main_process:
+        for left in folder.glob(f"{UNFINISHED}-*"):
+            shutil.rmtree(left)
         _cut_log(folder / LOG, done)
     factor = warmup_and_linear_decay(settings.warmup, settings.steps)
     last = settings.steps if stop_after is None else min(stop_after, settings.steps)
@@ -207,7 +217,7 @@ def pretrain(
 
 
 def read_log(folder: Path | str) -> list[dict[str, Any]]:
-    """The lines of a training's log, in order.
+    """The lines of a training's log, in order; a last one that was torn is left out.
 
     Args:
         folder: of the training.
@@ -215,7 +225,8 @@ def read_log(folder: Path | str) -> list[dict[str, Any]]:
     Raises:
         FileNotFoundError: if it has none.
     """
-    return [json.loads(line) for line in (Path(folder) / LOG).read_text().splitlines()]
+    text = (Path(folder) / LOG).read_text()
+    return [json.loads(line) for line in text.splitlines(True) if line.endswith("\n")]
 
 
 def _step(accelerator, model, optimizer, batch, settings) -> dict[str, float]:
@@ -252,8 +263,8 @@ def _step(accelerator, model, optimizer, batch, settings) -> dict[str, float]:
     }
 
 
-def _keep_settings(folder: Path, settings: PreTraining, model) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+def _keep_settings(folder: Path, settings: PreTraining, model, write: bool) -> None:
+    """Compare with what the folder's training was begun with; every process does."""
     given = json.loads(
         json.dumps({"settings": asdict(settings), "model": asdict(model.config)})
     )
@@ -263,19 +274,20 @@ def _keep_settings(folder: Path, settings: PreTraining, model) -> None:
         # These two may change on the way: they decide nothing about the result.
         for name in ("checkpoint_every", "accumulate"):
             kept["settings"][name] = given["settings"][name]
-        if kept != given:
-            changed = [
-                f"{name}: {kept[part][name]} there, {given[part].get(name)} now"
-                for part in ("settings", "model")
-                for name in kept[part]
-                if kept[part][name] != given[part].get(name)
-            ]
+        changed = [
+            f"{name}: {kept[part].get(name)} there, {given[part].get(name)} now"
+            for part in ("settings", "model")
+            for name in {**kept[part], **given[part]}
+            if kept[part].get(name) != given[part].get(name)
+        ]
+        if changed:
             raise ValueError(
                 f"{folder.name} holds a training with other settings ({'; '.join(changed)}); "
                 "choose another folder"
             )
-    text = json.dumps(given, indent=1)
-    write_atomically(path, lambda temporary: temporary.write_text(text))
+    if write:
+        text = json.dumps(given, indent=1)
+        write_atomically(path, lambda temporary: temporary.write_text(text))
 
 
 def _checkpoints(folder: Path) -> dict[int, Path]:
@@ -289,22 +301,28 @@ def _checkpoints(folder: Path) -> dict[int, Path]:
 
 def _save_checkpoint(accelerator: Accelerator, folder: Path, step: int) -> None:
     """Write a folder under another name, then rename it; the one before goes when it is whole."""
-    unfinished = folder / f"unfinished-{step}"
-    if accelerator.is_main_process and unfinished.exists():
-        shutil.rmtree(unfinished)
+    unfinished = folder / f"{UNFINISHED}-{step}"
     accelerator.wait_for_everyone()
+    # That the decoder's matrix is the word embeddings' need not be said each time.
+    logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
     accelerator.save_state(str(unfinished))
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         return
-    for path in [*unfinished.iterdir(), unfinished]:
-        handle = os.open(path, os.O_RDONLY)
-        os.fsync(handle)
-        os.close(handle)
+    for path in [*unfinished.iterdir(), unfinished, folder / LOG]:
+        _reach_the_disk(path)
     older = _checkpoints(folder)
+    older.pop(step, None)
     unfinished.rename(folder / f"{CHECKPOINT}-{step}")
+    _reach_the_disk(folder)
     for path in older.values():
         shutil.rmtree(path)
+
+
+def _reach_the_disk(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    os.fsync(handle)
+    os.close(handle)
 
 
 def _load_checkpoint(accelerator: Accelerator, folder: Path) -> int:
@@ -313,7 +331,13 @@ def _load_checkpoint(accelerator: Accelerator, folder: Path) -> int:
     if not found:
         return 0
     step = max(found)
-    accelerator.load_state(str(found[step]))
+    try:
+        accelerator.load_state(str(found[step]))
+    except Exception as error:  # of safetensors, pickle, zip, the disk
+        raise CheckpointError(
+            f"{found[step]} cannot be read ({type(error).__name__}: {error}). Delete it: training "
+            "then goes on from an older checkpoint, if there is one, else from the start"
+        ) from error
     return step
 
 
