@@ -27,6 +27,7 @@ from bertbook.pretraining import (
     warmup_and_linear_decay,
 )
 from bertbook.pretraining_data import PairStream, Stage, micro_batch
+from bertbook.processes import join_processes
 from bertbook.sentence_pairs import Document
 from bertbook.training import seed_everything, write_atomically
 
@@ -144,6 +145,7 @@ def pretrain(
     """
     folder = Path(folder)
     nsp = settings.negatives != "none"
+    join_processes()
     accelerator = Accelerator(
         mixed_precision=mixed_precision,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=not nsp)],
