@@ -4,9 +4,19 @@ A check takes the reader's answer and returns a :class:`Verdict`. It looks for t
 mistakes before it says "wrong", and an answer still left as ``...`` is no mistake.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import wraps
 
-__all__ = ["Verdict", "as_number", "correct", "is_open", "open_answer", "wrong"]
+__all__ = [
+    "Verdict",
+    "as_number",
+    "correct",
+    "is_open",
+    "open_answer",
+    "takes_number",
+    "wrong",
+]
 
 
 @dataclass(frozen=True)
@@ -51,3 +61,18 @@ def as_number(answer: object) -> float | None:
         return float(answer)
     except (TypeError, ValueError):
         return None
+
+
+def takes_number(check: Callable[..., Verdict]) -> Callable[..., Verdict]:
+    """Let a check's first argument be a number: dots stay open, what is none is told so."""
+
+    @wraps(check)
+    def checked(answer: object, *rest, **options) -> Verdict:
+        if is_open(answer):
+            return open_answer()
+        value = as_number(answer)
+        if value is None:
+            return wrong(f"One number is asked for; this is {answer!r}.")
+        return check(value, *rest, **options)
+
+    return checked

@@ -6,7 +6,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
+from bertbook.exercises import (
+    Verdict,
+    correct,
+    is_open,
+    open_answer,
+    takes_number,
+    wrong,
+)
 
 __all__ = [
     "check_doubled_scores",
@@ -117,17 +124,13 @@ def check_masked_softmax(function: Callable[[Tensor, Tensor], Tensor]) -> Verdic
     return correct("Forbidden keys are gone from the denominator too.")
 
 
-def check_scale(answer: object) -> Verdict:
+@takes_number
+def check_scale(answer: float) -> Verdict:
     """Exercise 3: the divisor for 256-wide vectors whose components have standard deviation 2.
 
     Args:
         answer: the number that the dot products must be divided by.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     hints = {
         16: "That is √256, right for components of variance 1. Here each product has more.",
         32: "The product of two components has the variance 4·4, not 4.",
@@ -135,12 +138,12 @@ def check_scale(answer: object) -> Verdict:
         4096: "This is the variance of the dot product. Which divisor brings it down to one?",
     }
     for mistake, hint in hints.items():
-        if math.isclose(value, mistake, rel_tol=1e-6):
+        if math.isclose(answer, mistake, rel_tol=1e-6):
             return wrong(hint)
     generator = torch.Generator().manual_seed(0)
     query, key = 2 * torch.randn(2, 50_000, 256, generator=generator)
     measured = (query * key).sum(-1).std().item()
-    if math.isclose(value, 64, rel_tol=1e-6):
+    if math.isclose(answer, 64, rel_tol=1e-6):
         return correct(f"4·√256 = 64; measured on 50,000 pairs: {measured:.1f}.")
     return wrong(
         "Var(q·k) = d_k · Var(q_i) · Var(k_i). Put in the numbers, then take the root."
@@ -184,17 +187,13 @@ def check_softmax_jacobian(function: Callable[[Tensor], Tensor]) -> Verdict:
     )
 
 
-def check_quadratic_share(answer: object) -> Verdict:
+@takes_number
+def check_quadratic_share(answer: float) -> Verdict:
     """Exercise 5: the quadratic share of an attention sub-layer, d = 768 and n = 512.
 
     Args:
         answer: the share of the multiply-adds, between 0 and 1.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     hints = {
         25: "A share lies between 0 and 1.",
         0.1: "That is the share of the whole layer; here the feed-forward part is left out.",
@@ -204,8 +203,8 @@ def check_quadratic_share(answer: object) -> Verdict:
         0.4: "There are four projections: queries, keys, values and output.",
     }
     for mistake, hint in hints.items():
-        if math.isclose(value, mistake, rel_tol=0.01):
+        if math.isclose(answer, mistake, rel_tol=0.01):
             return wrong(hint)
-    if math.isclose(value, 0.25, rel_tol=0.005):
+    if math.isclose(answer, 0.25, rel_tol=0.005):
         return correct("n/(n + 2d) = 512/2048; with the feed-forward part a tenth.")
     return wrong("Divide 2n²d by 2n²d + 4nd², cancel, and put in the numbers.")

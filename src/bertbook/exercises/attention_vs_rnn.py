@@ -7,7 +7,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
 
-from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
+from bertbook.exercises import (
+    Verdict,
+    correct,
+    is_open,
+    open_answer,
+    takes_number,
+    wrong,
+)
 
 __all__ = [
     "check_cache_bytes",
@@ -18,18 +25,14 @@ __all__ = [
 ]
 
 
+@takes_number
 def _check_number(
-    answer: object, right: int, hints: dict[int, str], praise: str, last: str
+    answer: float, right: int, hints: dict[int, str], praise: str, last: str
 ):
     """Compare one number with the right one and with the usual mistakes."""
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
-    if value == right:
+    if answer == right:
         return correct(praise)
-    return wrong(hints.get(value, last))
+    return wrong(hints.get(answer, last))
 
 
 def check_crossing(answer: object) -> Verdict:
@@ -103,29 +106,25 @@ def check_cache_bytes(answer: object) -> Verdict:
     )
 
 
-def check_forget_bias(answer: object) -> Verdict:
+@takes_number
+def check_forget_bias(answer: float) -> Verdict:
     """Exercise 4: the forget bias that lets half of the cell's gradient through 512 steps.
 
     Args:
         answer: the bias, to one decimal or better.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     gate = 0.5 ** (1 / 512)
-    if abs(value - math.log(gate / (1 - gate))) < 0.06:
+    if abs(answer - math.log(gate / (1 - gate))) < 0.06:
         return correct("σ(6.60) = 0.99865, and its 512th power is one half.")
-    if abs(value - gate) < 0.001:
+    if abs(answer - gate) < 0.001:
         return wrong("That is the gate. Which bias does the sigmoid turn into it?")
-    if abs(value) < 1e-9:
+    if abs(answer) < 1e-9:
         return wrong("σ(0) = ½: half of the gradient is gone after a single step.")
-    if abs(value + math.log(gate / (1 - gate))) < 0.06:
+    if abs(answer + math.log(gate / (1 - gate))) < 0.06:
         return wrong("The sign: a negative bias closes the gate.")
-    if not -700 < value < 700:
+    if not -700 < answer < 700:
         return wrong("First the gate f with f^512 = ½, then the bias b with σ(b) = f.")
-    through = (1 / (1 + math.exp(-value))) ** 512
+    through = (1 / (1 + math.exp(-answer))) ** 512
     return wrong(
         f"With this bias {through:.2g} of the gradient arrives. First the gate f with "
         "f^512 = ½, then the bias b with σ(b) = f."

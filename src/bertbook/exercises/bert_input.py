@@ -6,7 +6,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
+from bertbook.exercises import (
+    Verdict,
+    correct,
+    is_open,
+    open_answer,
+    takes_number,
+    wrong,
+)
 
 __all__ = [
     "check_embed",
@@ -188,17 +195,13 @@ def check_key_padding_mask(function: Callable[[Tensor], Tensor]) -> Verdict:
     return correct("The library's True means: leave this key out.")
 
 
-def check_input_parameters(answer: object) -> Verdict:
+@takes_number
+def check_input_parameters(answer: float) -> Verdict:
     """Exercise 5: parameters of the input of BERT base.
 
     Args:
         answer: three tables and the LayerNorm.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     D = 768
     hints = {
         30_522 * D: "That is the token table alone.",
@@ -209,8 +212,8 @@ def check_input_parameters(answer: object) -> Verdict:
         (30_522 + 2) * D + 2 * D: "BERT's positions are learned: they are parameters.",
         109_482_240: "That is the whole model.",
     }
-    if value in hints:
-        return wrong(hints[value])
-    if value == (30_522 + 512 + 2) * D + 2 * D:
+    if answer in hints:
+        return wrong(hints[answer])
+    if answer == (30_522 + 512 + 2) * D + 2 * D:
         return correct("23,837,184, of which the token table is 98 %.")
     return wrong("Rows times width for three tables, and 2·768 for the LayerNorm.")

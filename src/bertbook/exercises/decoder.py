@@ -6,7 +6,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
+from bertbook.exercises import (
+    Verdict,
+    correct,
+    is_open,
+    open_answer,
+    takes_number,
+    wrong,
+)
 from bertbook.symbols import BEGIN, PAD
 
 __all__ = [
@@ -20,17 +27,13 @@ __all__ = [
 Decode = Callable[[Tensor, bool], Tensor]
 
 
-def check_parameters(answer: object) -> Verdict:
+@takes_number
+def check_parameters(answer: float) -> Verdict:
     """Exercise 1: parameters of one decoder layer of the base model (d = 512, inner width 4d).
 
     Args:
         answer: how many, biases and LayerNorms included.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     d = 512
     attention, feed_forward, norm = 4 * (d**2 + d), 8 * d**2 + 5 * d, 2 * d
     whole = 2 * attention + feed_forward + 3 * norm
@@ -46,9 +49,9 @@ def check_parameters(answer: object) -> Verdict:
         2 * attention + 8 * d**2 + 3 * norm: "The feed-forward network has two biases.",
         6 * whole: "That is the whole stack; one layer is asked for.",
     }
-    if value in hints:
-        return wrong(hints[value])
-    if value == whole:
+    if answer in hints:
+        return wrong(hints[answer])
+    if answer == whole:
         return correct("16d² + 19d, against 12d² + 13d of an encoder layer.")
     return wrong(
         "Add up two attentions, one feed-forward network, three LayerNorms, all with biases."
@@ -211,7 +214,8 @@ def check_leak_test(function: Callable[[Decode, Tensor], bool]) -> Verdict:
     return correct("It passes the clean decoders and finds all five that leak.")
 
 
-def check_crossover(answer: object) -> Verdict:
+@takes_number
+def check_crossover(answer: float) -> Verdict:
     """Exercise 4: the alpha from which the longer of two hypotheses wins.
 
     The hypotheses: log-probability -1.2 with 4 symbols, -1.5 with 10.
@@ -219,11 +223,6 @@ def check_crossover(answer: object) -> Verdict:
     Args:
         answer: the alpha at which both score the same.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     ratio = math.log(1.5 / 1.2)
     hints = {
         ratio / math.log(10 / 4): (
@@ -236,14 +235,15 @@ def check_crossover(answer: object) -> Verdict:
         1.5 / 1.2 / (15 / 9): "Alpha is an exponent: take logarithms.",
     }
     for mistake, hint in hints.items():
-        if math.isclose(value, mistake, abs_tol=5e-3):
+        if math.isclose(answer, mistake, abs_tol=5e-3):
             return wrong(hint)
-    if math.isclose(value, ratio / math.log(15 / 9), abs_tol=5e-3):
+    if math.isclose(answer, ratio / math.log(15 / 9), abs_tol=5e-3):
         return correct("ln 1.25 / ln (15/9): above it the longer one wins.")
     return wrong("Set 1.2 / (9/6)^α equal to 1.5 / (15/6)^α and solve for α.")
 
 
-def check_cache(answer: object) -> Verdict:
+@takes_number
+def check_cache(answer: float) -> Verdict:
     """Exercise 5: numbers in the key/value cache of the base model.
 
     Six decoder layers, d = 512, eight heads, a source of 30 symbols, 20 written.
@@ -251,11 +251,6 @@ def check_cache(answer: object) -> Verdict:
     Args:
         answer: how many numbers are kept for one sentence.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     whole = 2 * 6 * 512 * (20 + 30)
     hints = {
         whole / 2: "Keys and values are kept.",
@@ -272,9 +267,9 @@ def check_cache(answer: object) -> Verdict:
         * 30: "That is the cross-attention's. The self-attention's are kept too.",
         2 * 6 * (20 + 30): "That many vectors; each has 512 numbers.",
     }
-    if value in hints:
-        return wrong(hints[value])
-    if value == whole:
+    if answer in hints:
+        return wrong(hints[answer])
+    if answer == whole:
         return correct("2 · L · d · (T + S); only the T in it grows as it writes.")
     return wrong(
         "For each layer: a key and a value of width d for every symbol written and every one read."

@@ -6,7 +6,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
+from bertbook.exercises import (
+    Verdict,
+    correct,
+    is_open,
+    open_answer,
+    takes_number,
+    wrong,
+)
 
 __all__ = [
     "check_layer_norm",
@@ -90,17 +97,13 @@ def check_layer_norm(function: Callable[[Tensor, float], Tensor]) -> Verdict:
     )
 
 
-def check_parameters(answer: object) -> Verdict:
+@takes_number
+def check_parameters(answer: float) -> Verdict:
     """Exercise 2: parameters of one encoder layer of BERT base.
 
     Args:
         answer: how many, with d = 768, inner width 3072, biases and norms included.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     d = 768
     hints = {
         12 * d**2: "The matrices are right. Biases and norms are missing.",
@@ -115,9 +118,9 @@ def check_parameters(answer: object) -> Verdict:
         + 13 * 512: "That is the Transformer's base layer; BERT's is 768 wide.",
         11 * d**2 + 12 * d: "That is without the attention's output projection.",
     }
-    if value in hints:
-        return wrong(hints[value])
-    if value == 12 * d**2 + 13 * d:
+    if answer in hints:
+        return wrong(hints[answer])
+    if answer == 12 * d**2 + 13 * d:
         return correct(
             "12d² + 13d = 7,087,872; twelve of them are most of BERT base's 109 million."
         )
@@ -219,17 +222,13 @@ def check_pre_ln(
     )
 
 
-def check_share(answer: object) -> Verdict:
+@takes_number
+def check_share(answer: float) -> Verdict:
     """Exercise 5: the quadratic share of a layer's multiply-adds where n = d.
 
     Args:
         answer: between 0 and 1.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     hints = {
         1 / 6: "That is the ratio to the rest. The share is of all.",
         1
@@ -241,8 +240,8 @@ def check_share(answer: object) -> Verdict:
         / 5: "The projections are four matrices, the feed-forward network counts as eight.",
     }
     for mistake, hint in hints.items():
-        if math.isclose(value, mistake, abs_tol=1e-3):
+        if math.isclose(answer, mistake, abs_tol=1e-3):
             return wrong(hint)
-    if math.isclose(value, 1 / 7, abs_tol=1e-3):
+    if math.isclose(answer, 1 / 7, abs_tol=1e-3):
         return correct("2 / (4 + 2 + 8); in general n / (n + 6d).")
     return wrong("Put n = d into 4nd² + 2n²d + 8nd².")

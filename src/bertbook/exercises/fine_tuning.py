@@ -6,32 +6,35 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
+from bertbook.exercises import (
+    Verdict,
+    correct,
+    is_open,
+    open_answer,
+    takes_number,
+    wrong,
+)
 from bertbook.pieces import IGNORED
 
 __all__ = ["check_f1", "check_head_parameters", "check_piece_labels", "check_span"]
 
 
-def check_head_parameters(answer: object) -> Verdict:
+@takes_number
+def check_head_parameters(answer: float) -> Verdict:
     """Exercise 1: numbers that fine-tuning adds to BERT base for three classes.
 
     Args:
         answer: the count.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     hints = {
         3 * 768: "The map has biases too.",
         768 + 1: "That is one output; three classes need three.",
         3 * 768 + 3 + 768 * 768 + 768: "The pooler is pre-trained, so it is not new.",
         768 * 768 + 768: "That is the pooler, which pre-training trained already.",
     }
-    if value in hints:
-        return wrong(hints[value])
-    if value == 3 * 768 + 3:
+    if answer in hints:
+        return wrong(hints[answer])
+    if answer == 3 * 768 + 3:
         return correct("2,307 new numbers stand on top of 109 million old ones.")
     return wrong("One linear map, from D numbers to K, with a bias for each class.")
 
@@ -108,17 +111,13 @@ def check_span(function: Callable[[Tensor, Tensor], Sequence[int]]) -> Verdict:
     return correct("The best pair need hold only one of the two best ends.")
 
 
-def check_f1(answer: object) -> Verdict:
+@takes_number
+def check_f1(answer: float) -> Verdict:
     """Exercise 4: 100 words, 10 of them names; 8 called names, 6 of these rightly.
 
     Args:
         answer: F1, a share.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     for other, hint in (
         (0.94, "That is the accuracy; calling nothing a name already has 0.90."),
         (0.75, "That is the precision: of those called names."),
@@ -126,8 +125,8 @@ def check_f1(answer: object) -> Verdict:
         (0.675, "That is the arithmetic mean; F1 is the harmonic one."),
         (200 / 3, "A share is asked for, not a percentage."),
     ):
-        if math.isclose(value, other, abs_tol=1e-6):
+        if math.isclose(answer, other, abs_tol=1e-6):
             return wrong(hint)
-    if abs(value - 2 / 3) < 0.005:
+    if abs(answer - 2 / 3) < 0.005:
         return correct("2 · 6 / (8 + 10): hits twice, over all said and all true.")
     return wrong("Twice the hits, over the number said plus the number true.")

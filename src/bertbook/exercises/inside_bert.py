@@ -7,7 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
+from bertbook.exercises import (
+    Verdict,
+    as_number,
+    correct,
+    is_open,
+    open_answer,
+    takes_number,
+    wrong,
+)
 
 __all__ = [
     "check_masked_output",
@@ -17,25 +25,21 @@ __all__ = [
 ]
 
 
-def check_masked_output(answer: object) -> Verdict:
+@takes_number
+def check_masked_output(answer: float) -> Verdict:
     """Exercise 1: weights (1/2, 1/4, 1/4), values (2, 8, 4), the first key masked.
 
     Args:
         answer: the output, a number.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     hints = {
         4.0: "That is the output with nothing masked.",
         3.0: "That is with the value removed. Masked, the row must sum to one again.",
         12.0: "That is the sum of the two values; weights that sum to one give a mean.",
     }
-    if value in hints:
-        return wrong(hints[value])
-    if math.isclose(value, 6, abs_tol=1e-6):
+    if answer in hints:
+        return wrong(hints[answer])
+    if math.isclose(answer, 6, abs_tol=1e-6):
         return correct("Twice the 3 that is left without the value: 1 / (1 − 1/2) = 2.")
     return wrong("Take the first token out, scale the other weights to sum to one.")
 

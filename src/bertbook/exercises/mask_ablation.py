@@ -4,7 +4,14 @@ import math
 from collections.abc import Callable
 from statistics import mean, stdev
 
-from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
+from bertbook.exercises import (
+    Verdict,
+    correct,
+    is_open,
+    open_answer,
+    takes_number,
+    wrong,
+)
 
 __all__ = ["check_alarms", "check_differs", "check_f1", "check_true"]
 
@@ -22,17 +29,13 @@ SAMPLES = [
 ]
 
 
-def check_true(answer: object) -> Verdict:
+@takes_number
+def check_true(answer: float) -> Verdict:
     """Exercise 1: with 0/20/80, the share of all tokens that the model reads as they were.
 
     Args:
         answer: in 0..1, to 0.001; random tokens that happen to be the true one do not count.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     hints = {
         0.20: "That is the share among the *selected* tokens; the others are as they were.",
         0.85: "Those are the tokens that were not selected. Some of the selected stay too.",
@@ -41,28 +44,24 @@ def check_true(answer: object) -> Verdict:
         0.03: "Those are the kept ones of the selected; most tokens were not selected at all.",
         88.0: "A share in 0..1 is asked for.",
     }
-    if math.isclose(value, 0.88, abs_tol=1e-3):
+    if math.isclose(answer, 0.88, abs_tol=1e-3):
         return correct(
             "85 % + 20 % of 15 %. With 80/10/10 it is 86.5 %, and 12 % are visibly [MASK]: here "
             "nothing tells which 12 % are wrong."
         )
     for mistake, hint in hints.items():
-        if math.isclose(value, mistake, abs_tol=1e-3):
+        if math.isclose(answer, mistake, abs_tol=1e-3):
             return wrong(hint)
     return wrong("85 % are not selected; add what stays of the 15 %.")
 
 
-def check_f1(answer: object) -> Verdict:
+@takes_number
+def check_f1(answer: float) -> Verdict:
     """Exercise 2: F1 of calling every word a name, where 8 % of the words are names.
 
     Args:
         answer: in 0..1, to 0.002.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     hints = {
         0.08: "That is the precision (and the accuracy). F1 is its harmonic mean with the recall.",
         1.0: "That is the recall alone.",
@@ -70,12 +69,12 @@ def check_f1(answer: object) -> Verdict:
         0.92: "That is the accuracy of calling nothing a name; its F1 is 0.",
         0.0: "That is the F1 of calling nothing a name.",
     }
-    if math.isclose(value, 2 * 0.08 / 1.08, abs_tol=2e-3):
+    if math.isclose(answer, 2 * 0.08 / 1.08, abs_tol=2e-3):
         return correct(
             "2 · 0.08 · 1 / 1.08: the least that a score of names is compared with."
         )
     for mistake, hint in hints.items():
-        if math.isclose(value, mistake, abs_tol=2e-3):
+        if math.isclose(answer, mistake, abs_tol=2e-3):
             return wrong(hint)
     return wrong("Precision 0.08, recall 1; F1 is twice their product over their sum.")
 
@@ -127,17 +126,13 @@ def check_differs(function: Callable[[list[float], list[float]], bool]) -> Verdi
     return wrong("|difference of means| > 2.776 · sqrt((s₁² + s₂²) / 3).")
 
 
-def check_alarms(answer: object) -> Verdict:
+@takes_number
+def check_alarms(answer: float) -> Verdict:
     """Exercise 4: the chance that at least one of 20 empty comparisons passes at 5 %.
 
     Args:
         answer: in 0..1, to 0.01, as if they were independent.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     hints = {
         1.0: "One is what is *expected*, 20 · 0.05; it is not certain.",
         0.05: "That is the chance of one comparison.",
@@ -145,9 +140,9 @@ def check_alarms(answer: object) -> Verdict:
         0.05**20: "That is the chance that all twenty pass.",
         20 * 0.05 * 0.95**19: "That is the chance of *exactly* one.",
     }
-    if math.isclose(value, 1 - 0.95**20, abs_tol=0.01):
+    if math.isclose(answer, 1 - 0.95**20, abs_tol=0.01):
         return correct("1 − 0.95²⁰: a single surprise in a table proves little.")
     for mistake, hint in hints.items():
-        if math.isclose(value, mistake, abs_tol=0.005):
+        if math.isclose(answer, mistake, abs_tol=0.005):
             return wrong(hint)
     return wrong("First the chance that none passes: each fails to with 0.95.")

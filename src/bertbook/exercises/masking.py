@@ -6,7 +6,15 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
+from bertbook.exercises import (
+    Verdict,
+    as_number,
+    correct,
+    is_open,
+    open_answer,
+    takes_number,
+    wrong,
+)
 from bertbook.masking import IGNORED
 
 __all__ = [
@@ -18,23 +26,19 @@ __all__ = [
 ]
 
 
+@takes_number
 def _check_number(
-    answer: object,
+    answer: float,
     right: float,
     hints: dict[float, str],
     said: str,
     else_: str,
     tolerance: float,
 ) -> Verdict:
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
-    if math.isclose(value, right, rel_tol=tolerance):
+    if math.isclose(answer, right, rel_tol=tolerance):
         return correct(said)
     for mistake, hint in hints.items():
-        if math.isclose(value, mistake, rel_tol=tolerance):
+        if math.isclose(answer, mistake, rel_tol=tolerance):
             return wrong(hint)
     return wrong(else_)
 

@@ -6,7 +6,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
+from bertbook.exercises import (
+    Verdict,
+    correct,
+    is_open,
+    open_answer,
+    takes_number,
+    wrong,
+)
 
 __all__ = [
     "check_head_contribution",
@@ -22,17 +29,13 @@ def _shape(answer: object) -> str:
     )
 
 
-def check_parameters(answer: object) -> Verdict:
+@takes_number
+def check_parameters(answer: float) -> Verdict:
     """Exercise 1: parameters of one multi-head attention with d = 768 and 12 heads.
 
     Args:
         answer: how many, biases included.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     d, heads = 768, 12
     hints = {
         4 * d**2: "The weights are right. Each of the four layers has a bias too.",
@@ -41,9 +44,9 @@ def check_parameters(answer: object) -> Verdict:
         heads * 4 * (d**2 + d): "Each head has only d/h columns, not d.",
         4 * (d * d // heads + d // heads): "That is one head; there are twelve.",
     }
-    if value in hints:
-        return wrong(hints[value])
-    if value == 4 * (d**2 + d):
+    if answer in hints:
+        return wrong(hints[answer])
+    if answer == 4 * (d**2 + d):
         return correct("4d² + 4d; with 1 head or with 768 it would be the same.")
     return wrong("Four linear layers, each from d to d with a bias.")
 
@@ -128,17 +131,13 @@ def check_head_contribution(
     return correct("The terms of all heads add up to the output, up to the bias.")
 
 
-def check_order_bound(answer: object) -> Verdict:
+@takes_number
+def check_order_bound(answer: float) -> Verdict:
     """Exercise 4: ordered pairs of four symbols, read from an equal mean.
 
     Args:
         answer: the best possible share of pairs read in the right order.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     hints = {
         0.5: "Nearly: some pairs need no order. How many of the 16 are they?",
         0.25: "That is a guess of one symbol with the other known.",
@@ -149,8 +148,8 @@ def check_order_bound(answer: object) -> Verdict:
         0.55: "That is for ten symbols.",
     }
     for mistake, hint in hints.items():
-        if math.isclose(value, mistake, abs_tol=1e-6):
+        if math.isclose(answer, mistake, abs_tol=1e-6):
             return wrong(hint)
-    if math.isclose(value, 0.625, abs_tol=1e-6):
+    if math.isclose(answer, 0.625, abs_tol=1e-6):
         return correct("4 pairs are equal and safe; of the other 12, half: (4 + 6)/16.")
     return wrong("Count the 16 pairs: which can be told apart from their mirror image?")

@@ -8,7 +8,14 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from bertbook.bert_config import BertConfig
-from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
+from bertbook.exercises import (
+    Verdict,
+    correct,
+    is_open,
+    open_answer,
+    takes_number,
+    wrong,
+)
 from bertbook.masking import IGNORED
 from bertbook.pretraining import BertForPreTraining, decays
 
@@ -21,17 +28,13 @@ __all__ = [
 ]
 
 
-def check_first_loss(answer: object) -> Verdict:
+@takes_number
+def check_first_loss(answer: float) -> Verdict:
     """Exercise 1: the sum of both losses before the first step, vocabulary of 8,192 pieces.
 
     Args:
         answer: in nats, to a tenth.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     pieces, pairs = math.log(8192), math.log(2)
     hints = {
         pieces: "That is the loss of the pieces alone; the one of the pairs is added.",
@@ -42,9 +45,9 @@ def check_first_loss(answer: object) -> Verdict:
         + pairs: "The mean is over the selected positions, not over all of them.",
     }
     for number, hint in hints.items():
-        if abs(value - number) < 0.06:
+        if abs(answer - number) < 0.06:
             return wrong(hint)
-    if abs(value - pieces - pairs) < 0.06:
+    if abs(answer - pieces - pairs) < 0.06:
         return correct(
             "ln 8192 + ln 2: all pieces and both verdicts are equally likely. A first loss far "
             "from it is a bug."
@@ -80,41 +83,33 @@ def check_decayed(answer: object) -> Verdict:
     return correct("Six matrices: query, key, value, output, and the two of the FFN.")
 
 
-def check_rate(answer: object) -> Verdict:
+@takes_number
+def check_rate(answer: float) -> Verdict:
     """Exercise 3: BERT's learning rate halfway down its line, in step 505,000 of a million.
 
     Args:
         answer: peak 1e-4, 10,000 steps of warm-up.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
-    if math.isclose(value, 1e-4 * math.sqrt(10_000 / 505_000), rel_tol=0.01):
+    if math.isclose(answer, 1e-4 * math.sqrt(10_000 / 505_000), rel_tol=0.01):
         return wrong("That is the Transformer's inverse square root; BERT's is a line.")
-    if math.isclose(value, 1e-4 * 495_000 / 1e6, rel_tol=2e-3):
+    if math.isclose(answer, 1e-4 * 495_000 / 1e6, rel_tol=2e-3):
         return wrong("The line begins at the end of the warm-up, not at step 0.")
-    if math.isclose(value, 1e-4 * 505_000 / 1e6, rel_tol=2e-3):
+    if math.isclose(answer, 1e-4 * 505_000 / 1e6, rel_tol=2e-3):
         return wrong("That is what has gone by; what is left counts.")
-    if math.isclose(value, 0.5, rel_tol=1e-3):
+    if math.isclose(answer, 0.5, rel_tol=1e-3):
         return wrong("That is the factor; times the peak.")
-    if math.isclose(value, 5e-5, rel_tol=1e-3):
+    if math.isclose(answer, 5e-5, rel_tol=1e-3):
         return correct("495,000 of the 990,000 steps after the warm-up are left.")
     return wrong("From the peak at step 10,000 in a line to zero at step 1,000,000.")
 
 
-def check_predictions(answer: object) -> Verdict:
+@takes_number
+def check_predictions(answer: float) -> Verdict:
     """Exercise 4: how many positions of one of BERT's batches of 256 × 512 have a loss.
 
     Args:
         answer: to a hundred; special tokens need not be subtracted.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     tokens = 256 * 512
     hints = {
         0.12
@@ -125,9 +120,9 @@ def check_predictions(answer: object) -> Verdict:
         0.15 * 512: "That is one sequence; there are 256.",
     }
     for number, hint in hints.items():
-        if math.isclose(value, number, rel_tol=0.01):
+        if math.isclose(answer, number, rel_tol=0.01):
             return wrong(hint)
-    if math.isclose(value, 0.15 * tokens, rel_tol=0.01):
+    if math.isclose(answer, 0.15 * tokens, rel_tol=0.01):
         return correct("15 % of 131,072: the head is spared 85 % of its work.")
     return wrong("The loss is on all selected positions, 15 % of the tokens.")
 

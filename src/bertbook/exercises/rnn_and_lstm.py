@@ -6,7 +6,14 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
+from bertbook.exercises import (
+    Verdict,
+    correct,
+    is_open,
+    open_answer,
+    takes_number,
+    wrong,
+)
 
 __all__ = [
     "check_clip",
@@ -17,17 +24,13 @@ __all__ = [
 ]
 
 
-def check_scalar_gradient(answer: object) -> Verdict:
+@takes_number
+def check_scalar_gradient(answer: float) -> Verdict:
     """Exercise 1: ∂h_2/∂h_0 of a tanh RNN of one unit with w = 2, h_1 = 0.6 and h_2 = 0.8.
 
     Args:
         answer: the derivative, to three decimals or better.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     hints = {
         4.0: "That is w², the linear network. Each step also passes through tanh.",
         0.2304: "Both derivatives of tanh are there; the weight of each step is missing.",
@@ -38,9 +41,9 @@ def check_scalar_gradient(answer: object) -> Verdict:
         0.32: "The derivative of tanh is 1 − h², not 1 − h.",
     }
     for mistake, hint in hints.items():
-        if math.isclose(value, mistake, abs_tol=5e-4):
+        if math.isclose(answer, mistake, abs_tol=5e-4):
             return wrong(hint)
-    if math.isclose(value, 0.9216, abs_tol=5e-4):
+    if math.isclose(answer, 0.9216, abs_tol=5e-4):
         return correct("2·0.64 · 2·0.36: below one, although w = 2.")
     return wrong("Each step multiplies by w and by tanh's derivative, 1 − h².")
 
@@ -106,46 +109,38 @@ def check_lstm_step(
     return wrong("c' = f · c + i · g, then h' = o · tanh(c'). Compare line by line.")
 
 
-def check_forget_bias(answer: object) -> Verdict:
+@takes_number
+def check_forget_bias(answer: float) -> Verdict:
     """Exercise 3: the forget bias with which half a cell's gradient survives 100 steps.
 
     Args:
         answer: the bias, to two decimals or better; the gate's other inputs are zero.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     gate = 0.5**0.01
     bias = math.log(gate / (1 - gate))
-    if math.isclose(value, gate, abs_tol=1e-3):
+    if math.isclose(answer, gate, abs_tol=1e-3):
         return wrong(
             "That is the gate. Which bias gives it: the inverse of the sigmoid?"
         )
-    if math.isclose(value, -bias, abs_tol=0.02):
+    if math.isclose(answer, -bias, abs_tol=0.02):
         return wrong("The sign: this gate forgets nearly everything at every step.")
-    if math.isclose(value, 0, abs_tol=1e-9):
+    if math.isclose(answer, 0, abs_tol=1e-9):
         return wrong("With bias 0 the gate is ½: half survives one step.")
-    if math.isclose(value, 1, abs_tol=1e-9):
+    if math.isclose(answer, 1, abs_tol=1e-9):
         left = (1 / (1 + math.exp(-1))) ** 100
         return wrong(f"With bias 1 the gate is 0.73, and {left:.0e} survives.")
-    if math.isclose(value, bias, abs_tol=0.02):
+    if math.isclose(answer, bias, abs_tol=0.02):
         return correct(f"σ({bias:.2f}) = {gate:.4f}, and {gate:.4f}^100 = ½.")
     return wrong("First the gate: f^100 = ½. Then its logit, ln(f / (1 − f)).")
 
 
-def check_lstm_parameters(answer: object) -> Verdict:
+@takes_number
+def check_lstm_parameters(answer: float) -> Verdict:
     """Exercise 4: how many parameters nn.LSTM has with D = 300 and U = 512.
 
     Args:
         answer: the number.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     d, u = 300, 512
     hints = {
         d * u + u * u + 2 * u: "That is a vanilla RNN; an LSTM has four such blocks.",
@@ -156,9 +151,9 @@ def check_lstm_parameters(answer: object) -> Verdict:
         4 * (d * u + 2 * u): "The recurrent weights, U × U a block, are missing.",
     }
     for mistake, hint in hints.items():
-        if value == mistake:
+        if answer == mistake:
             return wrong(hint)
-    if value == 4 * (d * u + u * u + 2 * u):
+    if answer == 4 * (d * u + u * u + 2 * u):
         return correct("4(UD + U² + 2U): it does not depend on the length.")
     return wrong("Four blocks, each with weights U × D and U × U and two biases.")
 

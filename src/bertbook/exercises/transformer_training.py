@@ -6,7 +6,15 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
+from bertbook.exercises import (
+    Verdict,
+    as_number,
+    correct,
+    is_open,
+    open_answer,
+    takes_number,
+    wrong,
+)
 
 __all__ = ["check_floor", "check_rate", "check_saved", "check_target", "check_tie"]
 
@@ -52,17 +60,13 @@ def check_target(answer: object) -> Verdict:
     return wrong("Mix: 0.8 of the distribution that is sure, 0.2 of the uniform one.")
 
 
-def check_floor(answer: object) -> Verdict:
+@takes_number
+def check_floor(answer: float) -> Verdict:
     """Exercise 2: the least smoothed loss, in nats, with e = 0.1 and V = 4,096.
 
     Args:
         answer: a number, to 0.01.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     e, size = 0.1, 4096
     true, other = 1 - e + e / size, e / size
     floor = -true * math.log(true) - (size - 1) * other * math.log(other)
@@ -79,13 +83,13 @@ def check_floor(answer: object) -> Verdict:
         math.log(size): "That is the loss of a uniform guess.",
         math.exp(floor): "That is the perplexity; the loss is its logarithm.",
     }
-    if math.isclose(value, floor, abs_tol=0.01):
+    if math.isclose(answer, floor, abs_tol=0.01):
         return correct(
             "The entropy of the target: a smoothed loss cannot fall below it, so it cannot be "
             "compared with a plain one."
         )
     for mistake, hint in hints.items():
-        if math.isclose(value, mistake, abs_tol=0.006):
+        if math.isclose(answer, mistake, abs_tol=0.006):
             return wrong(hint)
     return wrong(
         "A cross-entropy is least where the model is the target: the entropy of the target."
@@ -188,25 +192,21 @@ def check_tie(function: Callable[[nn.Embedding, nn.Linear], None]) -> Verdict:
     return wrong("The layer still has a weight of its own.")
 
 
-def check_saved(answer: object) -> Verdict:
+@takes_number
+def check_saved(answer: float) -> Verdict:
     """Exercise 5: parameters that one table for three uses saves, with V = 37,000, D = 512.
 
     Args:
         answer: how many.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
     table = 37_000 * 512
     hints = {
         table: "Three tables become one: how many are saved?",
         3 * table: "One of the three has to stay.",
         2 * (37_000 + 512): "A table has V · D numbers, not V + D.",
     }
-    if value in hints:
-        return wrong(hints[value])
-    if value == 2 * table:
+    if answer in hints:
+        return wrong(hints[answer])
+    if answer == 2 * table:
         return correct("37.9 million; the whole base model has about 63 million.")
     return wrong("Source table, target table, output matrix: V · D each.")

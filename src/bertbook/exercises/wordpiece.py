@@ -2,7 +2,14 @@
 
 from collections.abc import Callable, Set
 
-from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
+from bertbook.exercises import (
+    Verdict,
+    correct,
+    is_open,
+    open_answer,
+    takes_number,
+    wrong,
+)
 from bertbook.wordpiece import longest_match
 
 __all__ = [
@@ -134,18 +141,14 @@ def check_first_merges(answer: object) -> Verdict:
     return wrong(hints.get(symbols[1], "By gain: divide by the product of the counts."))
 
 
-def check_count(answer: object) -> Verdict:
+@takes_number
+def check_count(answer: float) -> Verdict:
     """Exercise 4: tokens of a text with Chinese, a special token and an unknown character.
 
     Args:
         answer: how many.
     """
-    if is_open(answer):
-        return open_answer()
-    value = as_number(answer)
-    if value is None:
-        return wrong(f"One number is asked for; this is {answer!r}.")
-    if value == 8:
+    if answer == 8:
         return correct("One, four, one, one [UNK] for all of ok☃, one.")
     hints = {
         5: "Each Chinese character is a word of its own.",
@@ -155,4 +158,4 @@ def check_count(answer: object) -> Verdict:
         7: "One is missing. Is each punctuation mark counted?",
         6: "Two are missing: each punctuation mark is a word.",
     }
-    return wrong(hints.get(value, "Count: specials, characters, marks, words."))
+    return wrong(hints.get(answer, "Count: specials, characters, marks, words."))
