@@ -22,15 +22,12 @@ written before the first result was seen.
 
 import os
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from bertbook.bert_config import BertConfig
 from bertbook.bert_loading import load_weights
@@ -56,7 +53,13 @@ from bertbook.pretraining import (
     warmup_and_linear_decay,
 )
 from bertbook.pretraining_data import PairStream, Stage
-from bertbook.results import RESULTS, Results, experiment_arguments
+from bertbook.results import (
+    WEIGHTS,
+    Results,
+    experiment_arguments,
+    means,
+    run_in_processes,
+)
 from bertbook.sentence_pairs import SentencePair, collate, sentence_pairs
 from bertbook.training import (
     count_parameters,
@@ -68,7 +71,6 @@ from bertbook.training import (
 from bertbook.wordpiece import WordPieceTokenizer
 
 NAME = "mask_ablation"
-WEIGHTS = RESULTS.parent / "weights"
 STORED = ("80/10/10", "0/0/100")  # of the first seed, to look at and to measure again
 CONFIG = {
     "vocabulary": "weights/mini_bert/vocab.txt",
@@ -163,17 +165,16 @@ def table() -> PieceTable:
 @cache
 def documents(part: str, count: int | None) -> list[list[list[int]]]:
     """Chapters as numbers of pieces, at most ``count``."""
-    known, found = tokenizer().vocabulary, []
     chosen = [
         document
         for document in load_documents()
         if (document.kind, document.part) == (CONFIG["kind"], part)
         and len(document.sentences) > 1
     ]
-    for document in chosen[:count]:
-        pieces = [tokenizer().tokenize(sentence) for sentence in document.sentences]
-        found.append([[known[piece] for piece in sentence] for sentence in pieces])
-    return found
+    return [
+        [tokenizer().piece_ids(sentence) for sentence in document.sentences]
+        for document in chosen[:count]
+    ]
 
 
 def sizes(config: dict, dropout: float) -> BertConfig:
@@ -255,13 +256,8 @@ def pretrain(
             betas=tuple(choice["betas"]),
             seed=seed,
         )
-        width = config["loss_every"]
         curves = {
-            name: [
-                round(sum(values[i : i + width]) / len(values[i : i + width]), 4)
-                for i in range(0, len(values), width)
-            ]
-            for name, values in parts.items()
+            name: means(values, config["loss_every"]) for name, values in parts.items()
         }
     model.load_state_dict({n: t.half().float() for n, t in model.state_dict().items()})
     return model.eval(), curves
@@ -479,24 +475,17 @@ def run(
         resume=resume,
         packages=["safetensors", "scikit-learn"],
     )
-    missing = [
-        (variant, seed)
-        for seed in seeds
-        for variant in config["variants"]
-        if not results.has(variant, seed)
-    ]
-    if not missing:
-        return results
+    jobs = {
+        (variant, seed): (
+            config,
+            variant,
+            seed,
+            weights if variant in STORED and seed == seeds[0] else None,
+        )
+        for variant, seed in results.missing(config["variants"])
+    }
     workers = min(2, len(os.sched_getaffinity(0)))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = {}
-        for variant, seed in missing:
-            kept = weights if variant in STORED and seed == seeds[0] else None
-            job = pool.submit(train_and_measure, config, variant, seed, kept)
-            jobs[job] = (variant, seed)
-        for job in tqdm(as_completed(jobs), total=len(jobs), desc=NAME):
-            variant, seed = jobs[job]
-            results.add(variant, seed, **job.result())
+    run_in_processes(results, jobs, train_and_measure, workers)
     return results
 
 
@@ -504,8 +493,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the experiment from the command line."""
     options = experiment_arguments(__doc__.splitlines()[0], arguments)
     config, seeds = (SMOKE, SEEDS[:1]) if options.smoke else (CONFIG, SEEDS)
-    weights = WEIGHTS if options.folder == RESULTS else options.folder
-    results = run(config, seeds, options.folder, weights, options.resume)
+    results = run(config, seeds, options.folder, options.weights, options.resume)
     for done in results.runs:
         tuned, frozen = done["metrics"]["tuned"], done["metrics"]["frozen"]
         print(

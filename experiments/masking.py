@@ -28,7 +28,7 @@ from bertbook.masking_study import (
     task_loss,
 )
 from bertbook.pretraining import BertForPreTraining, decays, warmup_and_linear_decay
-from bertbook.results import RESULTS, Results, experiment_arguments
+from bertbook.results import Results, experiment_arguments
 from bertbook.training import (
     count_parameters,
     minibatches,
@@ -38,7 +38,6 @@ from bertbook.training import (
 )
 
 NAME = "masking"
-WEIGHTS = RESULTS.parent / "weights"
 CONFIG = {
     "text": "letters of modern verses, windows of 30",
     "model": {"width": 64, "layers": 2, "heads": 4},
@@ -236,8 +235,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = experiment_arguments(__doc__.splitlines()[0], arguments)
     torch.set_num_threads(1)  # small models: a second thread only waits
     config, seeds = (SMOKE, SEEDS[:1]) if options.smoke else (CONFIG, SEEDS)
-    weights = WEIGHTS if options.folder == RESULTS else options.folder
-    results = run(config, seeds, options.folder, weights, options.resume)
+    results = run(config, seeds, options.folder, options.weights, options.resume)
     for done in results.runs:
         own = done["metrics"]["own"]
         print(

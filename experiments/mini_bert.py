@@ -33,7 +33,7 @@ from bertbook.pretraining import (
 )
 from bertbook.pretraining_data import PairStream, Stage
 from bertbook.pretraining_run import PreTraining, pretrain, read_log
-from bertbook.results import RESULTS, Results, experiment_arguments
+from bertbook.results import RESULTS, Results, experiment_arguments, means
 from bertbook.sentence_pairs import SentencePair, collate, sentence_pairs
 from bertbook.training import (
     count_parameters,
@@ -45,7 +45,6 @@ from bertbook.wordpiece import WordPieceTokenizer
 from bertbook.wordpiece_training import count_words, learn_vocabulary, pair_count
 
 NAME = "mini_bert"
-WEIGHTS = RESULTS.parent / "weights"
 SEED = 0
 CONFIG = {
     "vocabulary": {"size": 8192, "min_count": 2},
@@ -120,11 +119,7 @@ def vocabulary(config: dict) -> list[str]:
 
 def numbers(tokenizer: WordPieceTokenizer, documents: tuple) -> list[list[list[int]]]:
     """Documents as the numbers of their pieces; what yields no piece is left out."""
-    known = tokenizer.vocabulary
-    encoded = [
-        [[known[piece] for piece in tokenizer.tokenize(s)] for s in document]
-        for document in documents
-    ]
+    encoded = [[tokenizer.piece_ids(s) for s in document] for document in documents]
     encoded = [[sentence for sentence in d if sentence] for d in encoded]
     return [document for document in encoded if document]
 
@@ -415,14 +410,6 @@ def train_lstm(
     return model, losses, sum(seconds.values())
 
 
-def means(values: list[float], width: int) -> list[float]:
-    """Means of ``width`` values at a time."""
-    return [
-        round(sum(part) / len(part), 4)
-        for part in (values[i : i + width] for i in range(0, len(values), width))
-    ]
-
-
 def run(config: dict, folder: Path, weights: Path, resume: bool) -> Results:
     """Learn the vocabulary, train, measure."""
     results = Results(
@@ -520,8 +507,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the experiment from the command line."""
     options = experiment_arguments(__doc__.splitlines()[0], arguments)
     config = SMOKE if options.smoke else CONFIG
-    weights = WEIGHTS if options.folder == RESULTS else options.folder
-    results = run(config, options.folder, weights, options.resume)
+    results = run(config, options.folder, options.weights, options.resume)
     for done in results.runs:
         scores = done["metrics"]["masked"]
         print(

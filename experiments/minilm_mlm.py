@@ -26,7 +26,6 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from bertbook.corpora.documents import KINDS, load_documents
 from bertbook.fill_mask import (
     NAME,
-    WEIGHTS,
     BertForMaskedLM,
     adapted_minilm,
     load_minilm_mlm,
@@ -35,7 +34,7 @@ from bertbook.fill_mask import (
 from bertbook.masking import IGNORED, MASK, Masked, MaskingRule, PieceTable, mask_tokens
 from bertbook.pretrained import minilm_folder
 from bertbook.pretraining import decays, warmup_and_linear_decay
-from bertbook.results import RESULTS, Results, experiment_arguments
+from bertbook.results import RESULTS, Results, experiment_arguments, means
 from bertbook.training import (
     count_parameters,
     minibatches,
@@ -90,10 +89,7 @@ def sentences(kind: str, part: str) -> list[list[list[int]]]:
     """The documents of one kind and part, each sentence as numbers of pieces."""
     tokenizer, _ = vocabulary()
     return [
-        [
-            tokenizer.encode(text, max_length=100_000).ids[1:-1]
-            for text in document.sentences
-        ]
+        [tokenizer.piece_ids(text) for text in document.sentences]
         for document in load_documents()
         if (document.kind, document.part) == (kind, part)
     ]
@@ -325,12 +321,8 @@ def run(config: dict, folder: Path, weights: Path, resume: bool) -> Results:
         tensors = trained_tensors(model)
         write_atomically(path, lambda path, tensors=tensors: save_file(tensors, path))
         measured, _ = load_minilm_mlm(path)
-        width = config["loss_every"]
         metrics = {part: measure(measured, config, part) for part in parts}
-        metrics["training_loss"] = [
-            round(sum(losses[i : i + width]) / width, 4)
-            for i in range(0, len(losses), width)
-        ]
+        metrics["training_loss"] = means(losses, config["loss_every"])
         if stored:
             metrics["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
         else:
@@ -350,8 +342,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the experiment from the command line."""
     options = experiment_arguments(__doc__.splitlines()[0], arguments)
     config = SMOKE if options.smoke else CONFIG
-    weights = WEIGHTS if options.folder == RESULTS else options.folder
-    results = run(config, options.folder, weights, options.resume)
+    results = run(config, options.folder, options.weights, options.resume)
     for done in results.runs:
         for kind, scores in done["metrics"]["test"].items():
             at = scores["mask"]

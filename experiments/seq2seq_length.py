@@ -17,7 +17,7 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bertbook.results import RESULTS, Results, experiment_arguments
+from bertbook.results import Results, experiment_arguments
 from bertbook.seq2seq import (
     Seq2Seq,
     Seq2SeqConfig,
@@ -28,7 +28,6 @@ from bertbook.symbols import END, exact_match
 from bertbook.training import count_parameters, seed_everything, train, write_atomically
 
 NAME = "seq2seq_length"
-WEIGHTS = RESULTS.parent / "weights"
 SYMBOLS = 8
 VOCABULARY = END + 1 + SYMBOLS
 CONFIG = {
@@ -212,8 +211,7 @@ def main(arguments: list[str] | None = None) -> None:
     options = experiment_arguments(__doc__.splitlines()[0], arguments)
     torch.set_num_threads(1)
     config = SMOKE if options.smoke else CONFIG
-    weights = WEIGHTS if options.folder == RESULTS else options.folder
-    results = run(config, SEEDS, options.folder, weights, options.resume)
+    results = run(config, SEEDS, options.folder, options.weights, options.resume)
     for done in results.runs:
         exact = within(config, done["metrics"]["exact"])
         label = f"{done['variant']}, seed {done['seed']}"

@@ -15,16 +15,13 @@ How the variants compare with the paper's Table 3 is decided by the rule in `ber
 
 import random
 import time
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from datetime import date, timedelta
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from bertbook.corpora.dates import (
     HELD_OUT_FORMATS,
@@ -36,7 +33,12 @@ from bertbook.corpora.dates import (
 )
 from bertbook.encoder import TransformerConfig
 from bertbook.generation import greedy
-from bertbook.results import RESULTS, Results, experiment_arguments
+from bertbook.results import (
+    Results,
+    experiment_arguments,
+    means,
+    run_in_processes,
+)
 from bertbook.seq2seq import shift_right
 from bertbook.symbols import PAD, CharacterVocabulary, exact_match, pad_sequences
 from bertbook.training import count_parameters, seed_everything, train, write_atomically
@@ -49,7 +51,6 @@ from bertbook.translation import (
 )
 
 NAME = "transformer_ablation"
-WEIGHTS = RESULTS.parent / "weights"
 CONFIG = {
     "task": "lists of dates, English to Chinese, by characters",
     # Which lists: how many, of how many dates, seed of the draw.
@@ -246,12 +247,7 @@ def train_variant(
             for name in snapshots[0]
         }
     )
-    width = config["loss_every"]
-    curve = [
-        round(sum(losses[start : start + width]) / width, 4)
-        for start in range(0, steps, width)
-    ]
-    return model.half().float().eval(), curve
+    return model.half().float().eval(), means(losses, config["loss_every"])
 
 
 @torch.no_grad()
@@ -341,23 +337,11 @@ def run(
     results = Results(
         NAME, config, seeds, folder=folder, resume=resume, packages=packages
     )
-    missing = [
-        (variant, seed)
-        for seed in seeds
-        for variant in config["variants"]
-        if not results.has(variant, seed)
-    ]
-    if not missing:
-        return results
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        jobs = {}
-        for variant, seed in missing:
-            kept = weights if (variant, seed) == ("base", seeds[0]) else None
-            job = pool.submit(train_and_measure, config, variant, seed, kept)
-            jobs[job] = (variant, seed)
-        for job in tqdm(as_completed(jobs), total=len(jobs), desc=NAME):
-            variant, seed = jobs[job]
-            results.add(variant, seed, **job.result())
+    jobs = {
+        run: (config, *run, weights if run == ("base", seeds[0]) else None)
+        for run in results.missing(config["variants"])
+    }
+    run_in_processes(results, jobs, train_and_measure)
     return results
 
 
@@ -365,8 +349,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the experiment from the command line."""
     options = experiment_arguments(__doc__.splitlines()[0], arguments)
     config, seeds = (SMOKE, SEEDS[:1]) if options.smoke else (CONFIG, SEEDS)
-    weights = WEIGHTS if options.folder == RESULTS else options.folder
-    results = run(config, seeds, options.folder, weights, options.resume)
+    results = run(config, seeds, options.folder, options.weights, options.resume)
     for done in results.runs:
         scores = done["metrics"]["test"]
         print(

@@ -39,7 +39,6 @@ from bertbook.translation import (
 )
 
 NAME = "verses"
-WEIGHTS = RESULTS.parent / "weights"
 CONFIG = {
     "source": "wyc",
     "target": "web",
@@ -458,8 +457,7 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the experiment from the command line."""
     options = experiment_arguments(__doc__.splitlines()[0], arguments)
     config = SMOKE if options.smoke else CONFIG
-    weights = WEIGHTS if options.folder == RESULTS else options.folder
-    results = run(config, options.folder, weights, options.resume)
+    results = run(config, options.folder, options.weights, options.resume)
     for done in results.runs:
         if "bleu" in done["metrics"]:
             print(f"{done['variant']:40} BLEU {done['metrics']['bleu']:.1f}")

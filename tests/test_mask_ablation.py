@@ -10,7 +10,7 @@ from bertbook import mask_probes as probes
 from bertbook.bert_config import BertConfig
 from bertbook.masking import IGNORED
 from bertbook.pretraining import BertForPreTraining
-from bertbook.results import Results, read_results
+from bertbook.results import WEIGHTS, Results, read_results
 from bertbook.training import count_parameters
 from experiments import mask_ablation as experiment
 
@@ -277,7 +277,7 @@ def test_the_record_is_of_this_configuration_and_complete():
 
 @finished
 def test_the_stored_weights_give_the_recorded_numbers():
-    model = experiment.load_stored(experiment.WEIGHTS, rule.BASE, experiment.CONFIG)
+    model = experiment.load_stored(WEIGHTS, rule.BASE, experiment.CONFIG)
     (run,) = [r for r in RECORD["runs"] if (r["variant"], r["seed"]) == (rule.BASE, 0)]
     found = experiment.measure_model(experiment.CONFIG, model)
     for branch, scores in found["places"].items():

@@ -15,7 +15,7 @@ from bertbook.masking_study import (
     make_batch,
     posterior_of_visible,
 )
-from bertbook.results import Results, read_results
+from bertbook.results import WEIGHTS, Results, read_results
 from bertbook.training import count_parameters, seed_everything
 from experiments import masking as experiment
 
@@ -191,7 +191,7 @@ def test_the_record_is_whole():
 
 @pytest.mark.parametrize("variant", experiment.STORED)
 def test_stored_weights_measure_what_the_record_says(variant):
-    model = experiment.load_stored(experiment.WEIGHTS, experiment.CONFIG, variant)
+    model = experiment.load_stored(WEIGHTS, experiment.CONFIG, variant)
     probes = variant == "80/10/10"
     metrics = experiment.measure(model, experiment.CONFIG, variant, probes)
     (run,) = (r for r in RECORD["runs"] if (r["variant"], r["seed"]) == (variant, 0))

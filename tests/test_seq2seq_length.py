@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from bertbook.results import read_results
+from bertbook.results import WEIGHTS, read_results
 from bertbook.training import count_parameters
 from experiments import seq2seq_length as experiment
 
@@ -63,7 +63,7 @@ def test_every_variant_uses_its_better_rate():
 
 @pytest.mark.parametrize("variant", experiment.CONFIG["variants"])
 def test_the_stored_weights_give_the_recorded_numbers(variant):
-    model = experiment.load_variant(experiment.WEIGHTS, experiment.CONFIG, variant)
+    model = experiment.load_variant(WEIGHTS, experiment.CONFIG, variant)
     measured = experiment.measure(model, experiment.CONFIG)
     recorded = runs(variant)[0]["metrics"]
     for name, by_length in measured.items():

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from bertbook import ablation
-from bertbook.results import Results, read_results
+from bertbook.results import WEIGHTS, Results, read_results
 from bertbook.symbols import END
 from bertbook.training import count_parameters
 from experiments import transformer_ablation as experiment
@@ -203,7 +203,7 @@ def test_the_parameters_are_those_of_the_variants():
 
 @finished
 def test_the_stored_weights_give_the_recorded_numbers():
-    model = experiment.load_base(experiment.WEIGHTS, experiment.CONFIG)
+    model = experiment.load_base(WEIGHTS, experiment.CONFIG)
     (run,) = [r for r in RECORD["runs"] if (r["variant"], r["seed"]) == ("base", 0)]
     for purpose, scores in experiment.measure(model, experiment.CONFIG).items():
         for name, value in scores.items():

@@ -9,7 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from bertbook.results import read_results
+from bertbook.results import WEIGHTS, read_results
 from bertbook.symbols import END
 from bertbook.training import count_parameters
 from experiments import verses as experiment
@@ -286,7 +286,7 @@ def test_no_chapter_is_in_two_parts_and_the_subwords_are_of_the_training_verses(
     for one, other in ((0, 1), (0, 2), (1, 2)):
         assert not chapters[one] & chapters[other]
     assert [p.source for p in verses().test] == [p.source for p in parts[2]]
-    stored = experiment.WEIGHTS / f"{experiment.NAME}_subwords.json"
+    stored = WEIGHTS / f"{experiment.NAME}_subwords.json"
     own = verses().subwords
     assert json.loads(stored.read_text())["model"] == json.loads(own.to_str())["model"]
 
@@ -295,7 +295,7 @@ def test_no_chapter_is_in_two_parts_and_the_subwords_are_of_the_training_verses(
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_stored_weights_give_the_recorded_bleu(kind):
     recorded = final(kind)
-    state = load_file(experiment.weights_file(experiment.WEIGHTS, kind))
+    state = load_file(experiment.weights_file(WEIGHTS, kind))
     assert all(tensor.dtype == torch.float16 for tensor in state.values())
     model = experiment.load_model(CONFIG, kind, recorded["choice"], state)
     loss = experiment.validation_loss(model, verses())

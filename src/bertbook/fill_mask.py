@@ -23,7 +23,7 @@ from bertbook.low_rank import add_adapters, merge_adapters
 from bertbook.masking import IGNORED
 from bertbook.pretrained import WeightsError, check_sha256, minilm_folder
 from bertbook.pretraining import BertLMPredictionHead
-from bertbook.results import RESULTS, read_results
+from bertbook.results import WEIGHTS, read_results
 from bertbook.wordpiece import WordPieceTokenizer
 
 __all__ = [
@@ -41,7 +41,6 @@ __all__ = [
 ]
 
 NAME = "minilm_mlm"
-WEIGHTS = RESULTS.parent / "weights"
 REMEDY = (
     f"Take it out of the repository again, or make it: python experiments/{NAME}.py"
 )

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bertbook.pieces import IGNORED
 from bertbook.seq2seq import check_symbols
 from bertbook.wordpiece import PREFIX, SPECIAL_TOKENS
 
@@ -30,7 +31,6 @@ __all__ = [
     "starts_of_words",
 ]
 
-IGNORED = -100  # the label that torch's cross_entropy leaves out
 UNITS = ("token", "word", "span")
 # What is done to a token; numbers of Masked.branches.
 UNTOUCHED, MASK, RANDOM, KEEP = range(4)

@@ -12,7 +12,7 @@ from bertbook.packing import Encoding
 
 __all__ = ["IGNORED", "best_spans", "label_pieces", "span_of_pieces"]
 
-IGNORED = -100  # the label of a piece that does not count
+IGNORED = -100  # the label of a piece that does not count: cross_entropy leaves it out
 
 
 def label_pieces(

@@ -9,18 +9,30 @@ import argparse
 import json
 import platform
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from importlib.metadata import version
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
+from tqdm import tqdm
 
 from bertbook.training import write_atomically
 
-__all__ = ["RESULTS", "Results", "experiment_arguments", "read_results"]
+__all__ = [
+    "RESULTS",
+    "WEIGHTS",
+    "Results",
+    "experiment_arguments",
+    "means",
+    "read_results",
+    "run_in_processes",
+]
 
 RESULTS = Path(__file__).resolve().parents[2] / "results"
+WEIGHTS = RESULTS.parent / "weights"
 
 
 class Results:
@@ -87,6 +99,15 @@ class Results:
             run["variant"] == variant and run["seed"] == seed for run in self.runs
         )
 
+    def missing(self, variants: Iterable[str]) -> list[tuple[str, int]]:
+        """Variant and seed of the runs that are not finished; one seed after the other."""
+        return [
+            (variant, seed)
+            for seed in self.record["seeds"]
+            for variant in variants
+            if not self.has(variant, seed)
+        ]
+
     def add(
         self,
         variant: str,
@@ -127,6 +148,36 @@ class Results:
         self.record = json.loads(text)
 
 
+def run_in_processes(
+    results: Results,
+    jobs: dict[tuple[str, int], tuple],
+    function: Callable[..., dict[str, Any]],
+    workers: int = 2,
+) -> None:
+    """Do runs side by side, each in a process that is started anew, and add each when it ends.
+
+    Args:
+        results: to which the runs are added.
+        jobs: what ``function`` is given for each variant and seed; they start in this order.
+        function: returns what :meth:`Results.add` wants: ``parameters``, ``wall_time_s``,
+            ``metrics``.
+        workers: how many at a time.
+    """
+    if not jobs:
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        running = {pool.submit(function, *given): run for run, given in jobs.items()}
+        name = results.record["name"]
+        for job in tqdm(as_completed(running), total=len(running), desc=name):
+            results.add(*running[job], **job.result())
+
+
+def means(values: Sequence[float], width: int) -> list[float]:
+    """Means of ``width`` values at a time, to four decimals; the last may be of fewer."""
+    parts = [values[start : start + width] for start in range(0, len(values), width)]
+    return [round(sum(part) / len(part), 4) for part in parts]
+
+
 def read_results(name: str, folder: Path | str = RESULTS) -> dict[str, Any]:
     """Read the record of an experiment, as :class:`Results` wrote it.
 
@@ -152,8 +203,9 @@ def experiment_arguments(
         arguments: instead of those of the command line.
 
     Returns:
-        ``smoke`` and ``resume``, both booleans, and ``folder``, where the results go: by default
-        the repository's ``results``, with ``--smoke`` a temporary folder.
+        ``smoke`` and ``resume``, both booleans; ``folder``, where the results go: by default the
+        repository's ``results``, with ``--smoke`` a temporary folder; ``weights``, where weights
+        go: the repository's, or the same folder if that is another one.
     """
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument(
@@ -168,6 +220,7 @@ def experiment_arguments(
     options = parser.parse_args(arguments)
     if options.folder is None:
         options.folder = Path(tempfile.mkdtemp()) if options.smoke else RESULTS
+    options.weights = WEIGHTS if options.folder == RESULTS else options.folder
     return options
 
 

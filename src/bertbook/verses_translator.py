@@ -17,14 +17,13 @@ from bertbook.encoder import TransformerConfig
 from bertbook.generation import beam_search, greedy
 from bertbook.lstm_translator import LSTMTranslator, LSTMTranslatorConfig
 from bertbook.pretrained import check_sha256
-from bertbook.results import RESULTS, read_results
+from bertbook.results import WEIGHTS, read_results
 from bertbook.seq2seq import shift_right
 from bertbook.symbols import END, pad_sequences
 from bertbook.transformer import Transformer
 
 __all__ = ["Alignment", "VerseTranslator", "load_subwords", "load_translator"]
 
-WEIGHTS = RESULTS.parent / "weights"
 SHA256 = {
     "verses_transformer.safetensors": (
         "e46fbab8bcf0b9d7eeb5ffcb1285003b5e119559e7036af75fd6d6109c1337ea"

@@ -174,7 +174,11 @@ class WordPieceTokenizer:
             TypeError: if ``text`` is not a string.
             ValueError: if it holds half of a surrogate pair.
         """
-        return [self.pieces[number] for number, _, _ in self._pieces_of_text(text)]
+        return [self.pieces[number] for number in self.piece_ids(text)]
+
+    def piece_ids(self, text: str) -> list[int]:
+        """The numbers of a text's pieces; errors as :meth:`tokenize`."""
+        return [number for number, _, _ in self._pieces_of_text(text)]
 
     def encode(
         self,

@@ -273,9 +273,8 @@ class TextShards:
             raise TextError("the text holds no document")
 
     def _encode(self, text: str) -> list[list[int]]:
-        known = self.tokenizer.vocabulary
         sentences = [s for paragraph in _paragraphs(text) for s in paragraph]
-        numbers = [[known[p] for p in self.tokenizer.tokenize(s)] for s in sentences]
+        numbers = [self.tokenizer.piece_ids(s) for s in sentences]
         return [sentence for sentence in numbers if sentence]
 
 
