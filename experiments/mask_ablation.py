@@ -66,6 +66,7 @@ from bertbook.training import (
     minibatches,
     seed_everything,
     train,
+    trained_tensors,
     write_atomically,
 )
 from bertbook.wordpiece import WordPieceTokenizer
@@ -445,9 +446,7 @@ def train_and_measure(
     model, curves = pretrain(config, variant, seed)
     wall = time.perf_counter() - wall
     if weights is not None:
-        state = {n: t.half().contiguous() for n, t in model.state_dict().items()}
-        for twice in ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias"):
-            del state[twice]
+        state = trained_tensors(model)
         path = weights_file(weights, variant)
         write_atomically(path, lambda path: save_file(state, path, {"format": "pt"}))
     started = time.perf_counter()

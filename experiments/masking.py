@@ -34,6 +34,7 @@ from bertbook.training import (
     minibatches,
     seed_everything,
     train,
+    trained_tensors,
     write_atomically,
 )
 
@@ -212,10 +213,7 @@ def run(
         wall = time.perf_counter() - wall
         if seed == seeds[0] and variant in STORED:
             # The tied matrix and the bias's second name are left out.
-            state = {
-                name: parameter.detach().half()
-                for name, parameter in model.named_parameters()
-            }
+            state = trained_tensors(model)
             write_atomically(
                 weights_file(weights, variant),
                 lambda path, state=state: save_file(state, path),

@@ -38,6 +38,7 @@ from bertbook.sentence_pairs import SentencePair, collate, sentence_pairs
 from bertbook.training import (
     count_parameters,
     seed_everything,
+    trained_tensors,
     write_atomically,
 )
 from bertbook.training import train as train_simply
@@ -185,9 +186,7 @@ def keep_weights(config: dict, step: int, checkpoint: Path) -> None:
 def store(model: BertForPreTraining, config: dict, pieces: list[str], folder: Path):
     """Write a folder as Hugging Face's BERT has it, in half precision."""
     folder.mkdir(parents=True, exist_ok=True)
-    state = {name: t.half().contiguous() for name, t in model.state_dict().items()}
-    for twice in ("cls.predictions.decoder.weight", "cls.predictions.decoder.bias"):
-        state.pop(twice, None)
+    state = trained_tensors(model)
     write_atomically(
         folder / "model.safetensors",
         lambda path: save_file(state, path, {"format": "pt"}),

@@ -29,7 +29,6 @@ from bertbook.fill_mask import (
     BertForMaskedLM,
     adapted_minilm,
     load_minilm_mlm,
-    trained_tensors,
 )
 from bertbook.masking import IGNORED, MASK, Masked, MaskingRule, PieceTable, mask_tokens
 from bertbook.pretrained import minilm_folder
@@ -40,6 +39,7 @@ from bertbook.training import (
     minibatches,
     seed_everything,
     train,
+    trained_tensors,
     write_atomically,
 )
 from bertbook.wordpiece import WordPieceTokenizer

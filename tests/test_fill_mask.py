@@ -12,6 +12,7 @@ from bertbook.low_rank import LowRank, add_adapters, merge_adapters
 from bertbook.masking import IGNORED
 from bertbook.pretrained import WeightsError
 from bertbook.pretraining import BertForPreTraining
+from bertbook.training import trained_tensors
 from bertbook.wordpiece import SPECIAL_TOKENS, WordPieceTokenizer
 
 PIECES = [*SPECIAL_TOKENS, *"abcdefghijklmnopqrstuvwxyz"]
@@ -65,7 +66,7 @@ def test_only_adapters_and_head_are_trained(letters):
     model, _ = letters
     model.bert.requires_grad_(False)
     add_adapters(model.bert.encoder, 4)
-    tensors = module.trained_tensors(model)
+    tensors = trained_tensors(model)
     assert all(
         name.endswith((".up", ".down")) or name.startswith("cls.predictions.")
         for name in tensors

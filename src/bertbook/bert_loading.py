@@ -108,6 +108,8 @@ def load_weights(
     source: Mapping[str, Tensor] | Path | str,
     *,
     ignore: Iterable[str] | str = (),
+    fresh: Iterable[str] | str = (),
+    prefix: str = "",
 ) -> None:
     """Copy weights into a model: every one of its parameters, and nothing is left over.
 
@@ -121,13 +123,17 @@ def load_weights(
             (``check_sha256(path, expected)`` returns its path once it is the expected one).
         ignore: beginnings of names that may be left over, such as ``cls.`` for the heads of
             pre-training.
+        fresh: beginnings of names of the model's parameters that stay as they are, whatever the
+            source has, such as ``classifier.`` for the head of a task.
+        prefix: what a name of the source may lack: ``bert.`` fits an encoder alone into a model
+            with a head.
 
     Raises:
         ValueError: if the model stands on the meta device, where it cannot hold weights.
         WeightsError: if the file is not safetensors, or a tensor is missing, left over, of another
             shape, or of a type that the model's cannot represent. Each one is named.
     """
-    ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
+    ignore, fresh = _beginnings(ignore), _beginnings(fresh)
     own = model.state_dict(keep_vars=True)
     if any(parameter.is_meta for parameter in own.values()):
         raise ValueError(
@@ -137,7 +143,9 @@ def load_weights(
     fitting: dict[str, str] = {}
     extra, misfits = [], []
     for given in stored:
-        name = _own_name(given, own)
+        name = _own_name(given, own, prefix)
+        if name in own and name.startswith(fresh):
+            continue
         if name in DEFAULTS and name not in own:
             misfits += _unusual_default(given, stored[given])
         elif name not in own:
@@ -148,14 +156,19 @@ def load_weights(
             fitting[name] = given
             misfits += _misfit(given, stored[given], own[name])
     filled = {id(own[name]) for name in fitting}
-    missing = [name for name in own if id(own[name]) not in filled]
+    missing = [
+        name
+        for name in own
+        if id(own[name]) not in filled and not name.startswith(fresh)
+    ]
     problems = {"missing": missing, "left over": extra, "not fitting": misfits}
     if any(problems.values()):
         listed = "\n".join(_listed(k, names) for k, names in problems.items() if names)
         where = "" if isinstance(source, Mapping) else f" of {source}"
         raise WeightsError(
             f"The tensors{where} do not fit {type(model).__name__} (leftovers that are meant can "
-            f"be named in `ignore`, now {list(ignore)}):\n{listed}"
+            f"be named in `ignore`, now {list(ignore)}, and what is to start anew must be named in "
+            f"`fresh`, now {list(fresh)}):\n{listed}"
         )
     with torch.no_grad():
         for name, given in fitting.items():
@@ -174,11 +187,18 @@ def _read(path: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{path} is no whole safetensors file: {error}") from None
 
 
-def _own_name(given: str, own: Mapping[str, Tensor]) -> str:
+def _beginnings(names: Iterable[str] | str) -> tuple[str, ...]:
+    return (names,) if isinstance(names, str) else tuple(names)
+
+
+def _own_name(given: str, own: Mapping[str, Tensor], prefix: str) -> str:
     for old, new in {"LayerNorm.gamma": "weight", "LayerNorm.beta": "bias"}.items():
         if given.endswith(old):
             given = f"{given.rpartition('.')[0]}.{new}"
-    return given if given in own else given.removeprefix("bert.")
+    for name in (given, prefix + given):
+        if name in own:
+            return name
+    return given.removeprefix("bert.")
 
 
 def _unusual_default(given: str, stored: Tensor) -> list[str]:
@@ -204,7 +224,13 @@ def _listed(kind: str, names: list[str]) -> str:
 
 
 class FromPretrained:
-    """What a BERT that can be loaded inherits."""
+    """What a BERT that can be loaded inherits.
+
+    Attributes:
+        prefix: see :func:`load_weights`.
+    """
+
+    prefix = ""
 
     @classmethod
     def from_pretrained(
@@ -213,21 +239,26 @@ class FromPretrained:
         *,
         sha256: str | None = None,
         ignore: Iterable[str] | str = (),
+        fresh: Iterable[str] | str = (),
         local_files_only: bool = False,
         **options,
     ) -> Self:
         """Load a checkpoint, in evaluation mode and in PyTorch's default type.
 
+        Nothing starts fresh unless it is named. To fine-tune what was pre-trained:
+        ``from_pretrained(folder, fresh="classifier.", ignore="cls.", num_labels=2)``.
+
         Args:
             name_or_folder: see :func:`bert_files`.
             sha256: the expected SHA-256 of `model.safetensors`, in hexadecimal.
-            ignore: see :func:`load_weights`. The pooler's weights are ignored if
-                ``add_pooling_layer=False`` is given.
+            ignore: see :func:`load_weights`. A model without a pooler ignores the pooler's weights.
+            fresh: see :func:`load_weights`; what is fresh is drawn from PyTorch's global generator.
             local_files_only: see :func:`bert_files`.
-            options: passed on to the class, such as ``add_pooling_layer``.
+            options: passed on to the class, such as ``add_pooling_layer`` or ``num_labels``.
 
         Raises:
-            ValueError: if `config.json` asks for what the model does not have.
+            ValueError: if `config.json` asks for what the model does not have, or no parameter has
+                a name that starts as ``fresh`` says.
             WeightsError: if a file cannot be found, is not the expected one, or does not fit.
         """
         config_path, weights_path = bert_files(
@@ -235,12 +266,22 @@ class FromPretrained:
         )
         if sha256 is not None:
             check_sha256(weights_path, sha256)
-        # On the meta device nothing is drawn that the weights would only replace.
-        with torch.device("meta"):
-            model = cls(BertConfig.from_json(config_path), **options)
-        ignore = (ignore,) if isinstance(ignore, str) else tuple(ignore)
-        if not options.get("add_pooling_layer", True):
+        config = BertConfig.from_json(config_path)
+        ignore, fresh = _beginnings(ignore), _beginnings(fresh)
+        if fresh:
+            model = cls(config, **options)
+        else:
+            # On the meta device nothing is drawn that the weights would only replace.
+            with torch.device("meta"):
+                model = cls(config, **options)
+            model.to_empty(device="cpu")
+        names = list(model.state_dict())
+        for beginning in fresh:
+            if not any(name.startswith(beginning) for name in names):
+                raise ValueError(
+                    f"no parameter of {cls.__name__} starts with {beginning!r}: {names[-4:]}"
+                )
+        if not any("pooler." in name for name in names):
             ignore = (*ignore, "pooler.")
-        model.to_empty(device="cpu")
-        load_weights(model, weights_path, ignore=ignore)
+        load_weights(model, weights_path, ignore=ignore, fresh=fresh, prefix=cls.prefix)
         return model.eval()

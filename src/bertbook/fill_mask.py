@@ -18,11 +18,11 @@ from torch import Tensor, nn
 
 from bertbook.bert import BertModel
 from bertbook.bert_config import BertConfig
-from bertbook.bert_loading import FromPretrained, bert_files, initialise, load_weights
+from bertbook.bert_loading import bert_files, initialise, load_weights
 from bertbook.low_rank import add_adapters, merge_adapters
 from bertbook.masking import IGNORED
 from bertbook.pretrained import WeightsError, check_sha256, minilm_folder
-from bertbook.pretraining import BertLMPredictionHead
+from bertbook.pretraining import BertLMPredictionHead, TiedToEmbeddings
 from bertbook.results import WEIGHTS, read_results
 from bertbook.wordpiece import WordPieceTokenizer
 
@@ -37,7 +37,6 @@ __all__ = [
     "load_trained",
     "minilm_mlm_file",
     "minilm_without_head",
-    "trained_tensors",
 ]
 
 NAME = "minilm_mlm"
@@ -63,7 +62,7 @@ class MaskedLMOutput(NamedTuple):
     attentions: tuple[Tensor, ...] | None
 
 
-class BertForMaskedLM(FromPretrained, nn.Module):
+class BertForMaskedLM(TiedToEmbeddings):
     """BERT that predicts masked pieces: no pooler, no next-sentence head.
 
     Args:
@@ -79,16 +78,6 @@ class BertForMaskedLM(FromPretrained, nn.Module):
         self.cls = nn.ModuleDict({"predictions": BertLMPredictionHead(config)})
         initialise(self.cls, config.initializer_range)
         self.tie_weights()
-
-    def tie_weights(self) -> None:
-        """Make the decoder's matrix the table of word embeddings, one parameter."""
-        self.cls["predictions"].tie(self.bert.embeddings.word_embeddings.weight)
-
-    def _apply(self, fn, recurse=True):
-        # PyTorch replaces the parameters one by one when a model leaves the meta device.
-        super()._apply(fn, recurse)
-        self.tie_weights()
-        return self
 
     def forward(
         self,
@@ -135,7 +124,7 @@ class BertForMaskedLM(FromPretrained, nn.Module):
         states, loss = encoded.last_hidden_state, None  # [B, S, D]
         if labels is not None:
             states = states[selected]  # [N, D]
-        logits = self.cls["predictions"](states)  # [N or B, S, V]
+        logits = self.cls.predictions(states)  # [N or B, S, V]
         if labels is not None:
             loss = F.cross_entropy(logits.float(), labels[selected])
         return MaskedLMOutput(loss, logits, encoded.hidden_states, encoded.attentions)
@@ -175,15 +164,9 @@ def adapted_minilm(rank: int) -> BertForMaskedLM:
     return model
 
 
-def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters by name that are trained, in half precision: what is to be stored."""
-    named = model.named_parameters()
-    return {n: p.detach().half() for n, p in named if p.requires_grad}
-
-
 @torch.no_grad()
 def load_trained(model: nn.Module, stored: Mapping[str, Tensor]) -> None:
-    """Copy what :func:`trained_tensors` gave into a model of the same kind.
+    """Copy what :func:`bertbook.training.trained_tensors` gave into a model of the same kind.
 
     Raises:
         WeightsError: if a tensor is missing, left over or of another shape.

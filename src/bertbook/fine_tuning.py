@@ -6,9 +6,8 @@ Parameters have Hugging Face's names. Shapes, in the letters of the book:
     B batch   S length   D model width   L layers   K classes
 """
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
-from typing import NamedTuple, Self
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -16,9 +15,8 @@ from torch import Tensor, nn
 
 from bertbook.bert import BertModel, BertModelOutput
 from bertbook.bert_config import BertConfig
-from bertbook.bert_loading import FromPretrained, bert_files, initialise, load_weights
+from bertbook.bert_loading import FromPretrained, initialise
 from bertbook.pieces import IGNORED
-from bertbook.pretrained import WeightsError, check_sha256
 
 __all__ = [
     "BertForQuestionAnswering",
@@ -71,6 +69,8 @@ class BertWithHead(FromPretrained, nn.Module):
         add_pooling_layer: whether the encoder has a pooler.
     """
 
+    prefix = "bert."  # a checkpoint may be of the encoder alone
+
     def __init__(
         self, config: BertConfig, head: str, outputs: int, add_pooling_layer: bool
     ):
@@ -81,81 +81,6 @@ class BertWithHead(FromPretrained, nn.Module):
         self.bert = BertModel(config, add_pooling_layer=add_pooling_layer)
         setattr(self, head, nn.Linear(config.hidden_size, outputs))
         initialise(getattr(self, head), config.initializer_range)
-
-    @classmethod
-    def from_pretrained(
-        cls,
-        name_or_folder: str | Path,
-        *,
-        fresh: Iterable[str] | str = (),
-        sha256: str | None = None,
-        ignore: Iterable[str] | str = (),
-        local_files_only: bool = False,
-        **options,
-    ) -> Self:
-        """Load a checkpoint of an encoder, or of an encoder with this head, in evaluation mode.
-
-        Nothing starts fresh unless it is named. To fine-tune what was pre-trained:
-        ``from_pretrained(folder, fresh="classifier.", ignore="cls.", num_labels=2)``.
-
-        Args:
-            name_or_folder: see `bertbook.bert_loading.bert_files`.
-            fresh: beginnings of names of own parameters that are drawn anew, from PyTorch's global
-                generator, whatever the checkpoint has: ``"classifier."``, ``"qa_outputs."``,
-                ``"bert.pooler."``.
-            sha256: the expected SHA-256 of `model.safetensors`, in hexadecimal.
-            ignore: beginnings of names in the checkpoint that may be left over, such as ``"cls."``,
-                the heads of pre-training. A model without pooler ignores the pooler.
-            local_files_only: see `bertbook.bert_loading.bert_files`.
-            options: passed on to the class, such as ``num_labels``.
-
-        Raises:
-            ValueError: if `config.json` asks for what the model does not have, or nothing has a
-                name that starts as ``fresh`` says.
-            WeightsError: if a file cannot be found, is not the expected one, or does not fit.
-        """
-        from safetensors import SafetensorError
-        from safetensors.torch import load_file
-
-        config_path, weights_path = bert_files(
-            name_or_folder, local_files_only=local_files_only
-        )
-        if sha256 is not None:
-            check_sha256(weights_path, sha256)
-        try:
-            stored = load_file(weights_path)
-        except SafetensorError as error:
-            raise WeightsError(
-                f"{weights_path} is no whole safetensors file: {error}"
-            ) from None
-        model = cls(BertConfig.from_json(config_path), **options)
-        own = model.state_dict()
-        fresh, ignore = (
-            (names,) if isinstance(names, str) else tuple(names)
-            for names in (fresh, ignore)
-        )
-        for beginning in fresh:
-            if not any(name.startswith(beginning) for name in own):
-                raise ValueError(
-                    f"no parameter of {cls.__name__} starts with {beginning!r}: {list(own)[-4:]}"
-                )
-        tensors = {name: own[name] for name in own if name.startswith(fresh)}
-        for given, tensor in stored.items():
-            modern = given.replace("LayerNorm.gamma", "LayerNorm.weight")
-            modern = modern.replace("LayerNorm.beta", "LayerNorm.bias")
-            name = f"bert.{modern}" if f"bert.{modern}" in own else given
-            if not name.startswith(fresh):
-                tensors[name] = tensor
-        if model.bert.pooler is None:
-            ignore = (*ignore, "pooler.", "bert.pooler.")
-        try:
-            load_weights(model, tensors, ignore=ignore)
-        except WeightsError as error:
-            raise WeightsError(
-                f"{weights_path}: {error}\nParameters of {cls.__name__} that are to start anew "
-                f"must be named in `fresh`, now {list(fresh)}."
-            ) from None
-        return model.eval()
 
 
 class BertForSequenceClassification(BertWithHead):

@@ -85,9 +85,8 @@ def save_folder(
             lambda path, text=text: path.write_text(text, "utf-8", newline="\n"),
         )
     state = {
-        name: tensor.detach().cpu().contiguous()
-        for name, tensor in model.state_dict().items()
-        if not name.startswith("cls.predictions.decoder.")
+        name: parameter.detach().cpu().contiguous()
+        for name, parameter in model.named_parameters()
     }
     write_atomically(
         folder / "model.safetensors",

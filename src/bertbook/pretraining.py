@@ -22,6 +22,8 @@ __all__ = [
     "BertPreTrainingHeads",
     "BertPreTrainingOutput",
     "BertPredictionHeadTransform",
+    "TiedToEmbeddings",
+    "decay_groups",
     "decays",
     "warmup_and_linear_decay",
 ]
@@ -102,22 +104,11 @@ class BertPreTrainingOutput(NamedTuple):
     attentions: tuple[Tensor, ...] | None
 
 
-class BertForPreTraining(FromPretrained, nn.Module):
-    """BERT that predicts masked pieces and whether segment B follows A.
+class TiedToEmbeddings(FromPretrained, nn.Module):
+    """What a model inherits whose head of pieces (``cls.predictions``) uses the embeddings' table.
 
-    Args:
-        config: the sizes.
-
-    Source: Devlin et al. 2019, section 3.1. Tied decoder: Press and Wolf 2017.
+    Source: Press and Wolf 2017.
     """
-
-    def __init__(self, config: BertConfig):
-        super().__init__()
-        self.config = config
-        self.bert = BertModel(config)
-        self.cls = BertPreTrainingHeads(config)
-        initialise(self.cls, config.initializer_range)
-        self.tie_weights()
 
     def tie_weights(self) -> None:
         """Make the decoder's matrix the table of word embeddings, one parameter."""
@@ -128,6 +119,24 @@ class BertForPreTraining(FromPretrained, nn.Module):
         super()._apply(fn, recurse)
         self.tie_weights()
         return self
+
+
+class BertForPreTraining(TiedToEmbeddings):
+    """BERT that predicts masked pieces and whether segment B follows A.
+
+    Args:
+        config: the sizes.
+
+    Source: Devlin et al. 2019, section 3.1.
+    """
+
+    def __init__(self, config: BertConfig):
+        super().__init__()
+        self.config = config
+        self.bert = BertModel(config)
+        self.cls = BertPreTrainingHeads(config)
+        initialise(self.cls, config.initializer_range)
+        self.tie_weights()
 
     def forward(
         self,
@@ -238,6 +247,14 @@ def decays(name: str, parameter: Tensor) -> bool:
     Source: the code released with Devlin et al. 2019.
     """
     return parameter.dim() > 1
+
+
+def decay_groups(model: nn.Module) -> list[dict]:
+    """A model's parameters for AdamW: those that :func:`decays` names, and those it spares."""
+    decayed, spared = [], []
+    for name, parameter in model.named_parameters():
+        (decayed if decays(name, parameter) else spared).append(parameter)
+    return [{"params": decayed}, {"params": spared, "weight_decay": 0.0}]
 
 
 def warmup_and_linear_decay(warmup: int, steps: int) -> Callable[[int], float]:

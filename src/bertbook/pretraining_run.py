@@ -23,7 +23,7 @@ from tqdm import tqdm
 from bertbook.masking import MaskingRule, PieceTable
 from bertbook.pretraining import (
     BertForPreTraining,
-    decays,
+    decay_groups,
     warmup_and_linear_decay,
 )
 from bertbook.pretraining_data import PairStream, Stage, micro_batch
@@ -161,13 +161,8 @@ def pretrain(
     )
     seed_everything(settings.seed)
     torch.manual_seed(settings.seed + 1_000_003 * accelerator.process_index)
-    own = list(model.parameters())
-    groups = [
-        {"params": [p for p in own if decays("", p)]},
-        {"params": [p for p in own if not decays("", p)], "weight_decay": 0.0},
-    ]
     optimizer = torch.optim.AdamW(
-        groups,
+        decay_groups(model),
         lr=settings.learning_rate,
         betas=settings.betas,
         weight_decay=settings.weight_decay,

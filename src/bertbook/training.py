@@ -22,6 +22,7 @@ __all__ = [
     "minibatches",
     "seed_everything",
     "train",
+    "trained_tensors",
     "write_atomically",
 ]
 
@@ -180,6 +181,15 @@ def count_parameters(model: nn.Module, *, trainable_only: bool = False) -> int:
     return sum(
         p.numel() for p in model.parameters() if p.requires_grad or not trainable_only
     )
+
+
+def trained_tensors(model: nn.Module) -> dict[str, Tensor]:
+    """The parameters by name that are trained, in half precision: what is to be stored.
+
+    A parameter used in two places is there once, under its first name.
+    """
+    named = model.named_parameters()
+    return {n: p.detach().half() for n, p in named if p.requires_grad}
 
 
 def seed_everything(seed: int) -> None:
