@@ -125,6 +125,14 @@ def numbers(tokenizer: WordPieceTokenizer, documents: tuple) -> list[list[list[i
     return [document for document in encoded if document]
 
 
+@cache
+def encoded(
+    pieces: tuple[str, ...], part: str, kind: str | None, count: int | None
+) -> list[list[list[int]]]:
+    """:func:`numbers` of :func:`texts`, in these pieces; made once, it takes a while."""
+    return numbers(WordPieceTokenizer(pieces), texts(part, kind, count))
+
+
 def model_config(config: dict, pieces: list[str]) -> BertConfig:
     """Sizes, with the usual dropout, for whoever fine-tunes."""
     return BertConfig(vocab_size=len(pieces), **config["model"])
@@ -145,8 +153,7 @@ def settings_of(config: dict) -> PreTraining:
 
 def train(config: dict, pieces: list[str], work: Path) -> BertForPreTraining:
     """Train, or go on training, in the folder ``work``."""
-    tokenizer = WordPieceTokenizer(pieces)
-    documents = numbers(tokenizer, texts("train", None, config["documents"]))
+    documents = encoded(tuple(pieces), "train", None, config["documents"])
     without = config["dropout_in_training"]
     sizes = BertConfig(
         vocab_size=len(pieces),
@@ -226,8 +233,7 @@ def held_out(
     negatives: str = "random",
 ) -> list[SentencePair]:
     """Pairs of unseen documents of one kind, as long as the longest in training."""
-    tokenizer = WordPieceTokenizer(pieces)
-    documents = numbers(tokenizer, texts(part, kind, config["documents"]))
+    documents = encoded(tuple(pieces), part, kind, config["documents"])
     generator = torch.Generator().manual_seed(7)
     longest = max(length for _, length, _ in config["stages"])
     pairs = sentence_pairs(documents, longest, generator=generator, negatives=negatives)
@@ -356,9 +362,7 @@ def train_lstm(
         The model, the loss of every step, and the seconds that all steps took.
     """
     choice = config["lstm"]
-    documents = numbers(
-        WordPieceTokenizer(pieces), texts("train", None, config["documents"])
-    )
+    documents = encoded(tuple(pieces), "train", None, config["documents"])
     stream = PairStream(lambda shard: documents, PieceTable(pieces), seed=SEED)
     stage = Stage(*config["stages"][0])
     seed_everything(SEED)
@@ -474,7 +478,6 @@ def run(config: dict, folder: Path, weights: Path, resume: bool) -> Results:
             log = read_log(work)[:step]
             seconds = sum(line["seconds"] for line in log)
             add(name, seconds, size, masked=by_kind(measure_model, early))
-    documents = None
     for name, contexts in (
         ("frequencies", ()),
         ("neighbours on the left", LEFT),
@@ -482,9 +485,7 @@ def run(config: dict, folder: Path, weights: Path, resume: bool) -> Results:
     ):
         if not results.has(name, SEED):
             started = time.perf_counter()
-            documents = documents or numbers(
-                WordPieceTokenizer(pieces), texts("train", None, config["documents"])
-            )
+            documents = encoded(tuple(pieces), "train", None, config["documents"])
             counted = NeighbourModel(documents, len(pieces), contexts)
             entries = sum(len(counts) for *_, counts in counted.tables.values())
             found = by_kind(measure_counts, counted)

@@ -25,7 +25,7 @@ from bertbook.corpora.texts import DataSet, TextFiles, TextShards, open_texts
 from bertbook.masking import UNITS, MaskingRule, PieceTable
 from bertbook.pretraining import BertForPreTraining
 from bertbook.pretraining_data import Stage
-from bertbook.pretraining_run import CheckpointError, PreTraining, pretrain
+from bertbook.pretraining_run import CheckpointError, PreTraining, changes, pretrain
 from bertbook.processes import join_processes
 from bertbook.sentence_pairs import NEGATIVES
 from bertbook.training import seed_everything, write_atomically
@@ -299,12 +299,7 @@ def _keep_choices(
     path = options.output / CHOICES
     if path.exists():
         kept = json.loads(path.read_text("utf-8"))
-        changed = [
-            f"{name}: {kept.get(name)} there, {now} now"
-            for name, now in given.items()
-            if kept.get(name) != now
-        ]
-        if changed:
+        if changed := changes(kept, given):
             raise ValueError(
                 f"{options.output} holds a training with another {'; '.join(changed)}; "
                 "choose another folder"

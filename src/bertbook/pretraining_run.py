@@ -31,7 +31,7 @@ from bertbook.processes import join_processes
 from bertbook.sentence_pairs import Document
 from bertbook.training import seed_everything, write_atomically
 
-__all__ = ["CheckpointError", "PreTraining", "pretrain", "read_log"]
+__all__ = ["CheckpointError", "PreTraining", "changes", "pretrain", "read_log"]
 
 BERT_RULE = MaskingRule()
 CHECKPOINT, UNFINISHED = "checkpoint", "unfinished"
@@ -213,6 +213,15 @@ def pretrain(
     return trained.eval()
 
 
+def changes(kept: dict[str, Any], given: dict[str, Any]) -> list[str]:
+    """What was kept of a training against what is given now: a line for each difference."""
+    return [
+        f"{name}: {kept.get(name)} there, {given.get(name)} now"
+        for name in {**kept, **given}
+        if kept.get(name) != given.get(name)
+    ]
+
+
 def read_log(folder: Path | str) -> list[dict[str, Any]]:
     """The lines of a training's log, in order; a last one that was torn is left out.
 
@@ -272,10 +281,7 @@ def _keep_settings(folder: Path, settings: PreTraining, model, write: bool) -> N
         for name in ("checkpoint_every", "accumulate"):
             kept["settings"][name] = given["settings"][name]
         changed = [
-            f"{name}: {kept[part].get(name)} there, {given[part].get(name)} now"
-            for part in ("settings", "model")
-            for name in {**kept[part], **given[part]}
-            if kept[part].get(name) != given[part].get(name)
+            change for part in given for change in changes(kept[part], given[part])
         ]
         if changed:
             raise ValueError(
