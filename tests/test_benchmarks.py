@@ -7,8 +7,9 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import bert, transformer, wordpiece
+from benchmarks import bert, pretraining, transformer, wordpiece
 from benchmarks.timing import Comparison, compare
+from bertbook.bert_config import BertConfig
 
 
 def test_times_are_of_alternating_calls_in_turns_and_the_ratio_says_who_is_faster():
@@ -89,6 +90,41 @@ def test_inference_is_measured_on_the_work_of_the_book():
     assert min(batches) == 1 < max(batches)
     assert min(lengths) < 64 < max(lengths) == 512
     assert padded == {True, False}
+
+
+@pytest.mark.parametrize("way", pretraining.WAYS)
+def test_pre_training_is_measured_on_models_that_learn_the_same(way, monkeypatch):
+    sizes = BertConfig.tiny(vocab_size=60, max_position_embeddings=16)
+    found, share = pretraining.measure(way, False, 0, sizes, batch=4, length=16)
+    assert found.ours > 0
+    assert found.theirs > 0
+    assert 0 < share < 1
+
+    head = pretraining.BertForPreTraining.forward
+
+    def other(self, *inputs, **options):
+        output = head(self, *inputs, **options)
+        return output._replace(loss=output.loss * 1.01)
+
+    monkeypatch.setattr(pretraining.BertForPreTraining, "forward", other)
+    with pytest.raises(AssertionError):
+        pretraining.measure(way, False, 0, sizes, batch=4, length=16)
+
+
+def test_the_work_of_a_training_step_is_that_of_its_matrices():
+    """One layer, one sequence: counted by hand, forward once and backward twice."""
+    sizes = BertConfig(
+        vocab_size=50,
+        hidden_size=8,
+        num_hidden_layers=1,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=16,
+    )
+    projections, inner, scores = 4 * 16 * 64, 2 * 16 * 8 * 32, 2 * 16 * 16 * 8
+    head, pooler = 3 * (64 + 8 * 50), 64
+    expected = 3 * 2 * (projections + inner + scores + head + pooler)
+    assert pretraining.matrix_work(sizes, 1, 16, 3) == expected
 
 
 def test_all_cases_of_the_transformer_are_measured():
