@@ -134,7 +134,8 @@ CONFIG = {
     "variants": variants(),
     "max_length": {"reviews": 64, "pairs": 80, "names": 64, "spans": 112},
     "measured": 1000,  # of pairs, names and spans; of reviews all
-    "frozen_labels": [100, 300, 1000, None],
+    "words_labels": [100, 300, 1000, None],
+    "frozen_labels": [100, 300, 1000],
     "frozen_seeds": [0, 1, 2, 3, 4],
     "probe_labels": 1000,
     "mixed_precision": True,
@@ -156,6 +157,7 @@ SMOKE = {
         or name in ("reviews, mini_bert, all", "reviews, random, 100", "only head")
     },
     "measured": 8,
+    "words_labels": [100],
     "frozen_labels": [100],
     "frozen_seeds": [0],
     "probe_labels": 20,
@@ -310,7 +312,7 @@ def feature_accuracy(train, train_labels, test, test_labels) -> float:
     return round(float(model.score(np.asarray(test), test_labels)), 4)
 
 
-def sample(labels: int | None, seed: int) -> list[int]:
+def sample(labels: int, seed: int) -> list[int]:
     """The numbers of the reviews that ``chosen`` takes."""
     draw = torch.Generator().manual_seed(100 + seed)
     count = len(part_of("reviews", "train"))
@@ -353,11 +355,7 @@ def run_frozen(config: dict, encoder: str, folder: Path) -> dict[tuple, dict]:
         model = BertModel.from_pretrained(folder, ignore="cls.").eval()
     train, test = part_of("reviews", "train"), measured(config, "reviews", "test")
     most = config["frozen_labels"]
-    needed = (
-        range(len(train))
-        if None in most
-        else sorted({n for s in config["frozen_seeds"] for n in sample(max(most), s)})
-    )
+    needed = sorted({n for s in config["frozen_seeds"] for n in sample(max(most), s)})
     place = {n: i for i, n in enumerate(needed)}
     known, unseen = (
         features(model, encode(config, "reviews", part, folder))
@@ -369,12 +367,10 @@ def run_frozen(config: dict, encoder: str, folder: Path) -> dict[tuple, dict]:
     for seed in seeds:
         metrics = defaultdict(dict)
         for labels in most:
-            if labels is None and seed:
-                continue
             numbers = sample(labels, seed)
             rows = [place[n] for n in numbers]
             for kind in known:
-                metrics[kind][str(labels or "all")] = [
+                metrics[kind][str(labels)] = [
                     feature_accuracy(a[rows], truth[numbers], b, right)
                     for a, b in zip(known[kind], unseen[kind], strict=True)
                 ]
@@ -518,7 +514,7 @@ def run(config: dict, folder: Path, resume: bool, weights: Path = MINI_BERT) -> 
             started = time.perf_counter()
             metrics = {
                 str(labels or "all"): word_accuracy(config, labels, seed)
-                for labels in config["frozen_labels"]
+                for labels in config["words_labels"]
                 if labels or not seed
             }
             add("words", seed, metrics, time.perf_counter() - started)
