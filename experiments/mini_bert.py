@@ -7,7 +7,7 @@ and beside an LSTM that reads the same masked text from both sides.
 
     python experiments/mini_bert.py [--smoke] [--resume]
 
-Started by `accelerate launch` it trains in several processes.
+Started by `accelerate launch --multi_gpu` it trains in several processes.
 """
 
 import json
@@ -185,7 +185,10 @@ def settings_of(config: dict, training: dict) -> PreTraining:
 
 
 def documents_of(config: dict, pieces: list[str], training: dict) -> list:
-    """The training part, each kind as often as the training wants it."""
+    """The training part, each kind as often as the training wants it.
+
+    A text that is there several times may get a copy of itself as its random partner, seldom.
+    """
     return [
         document
         for kind, times in training["repeats"].items()
@@ -212,11 +215,12 @@ def train(config: dict, pieces: list[str], work: Path) -> BertForPreTraining:
     model, done = start_with_neighbours(BertForPreTraining(sizes), config), 0
     for number, training in enumerate(config["trainings"]):
         documents = documents_of(config, pieces, training)
+        settings = settings_of(config, training)
         model = pretrain(
             model,
             lambda shard, documents=documents: documents,
             PieceTable(pieces),
-            settings_of(config, training),
+            settings,
             training_folder(work, number),
             mixed_precision=config["mixed_precision"],
             progress=f"{NAME}, training {number + 1}",
@@ -225,7 +229,7 @@ def train(config: dict, pieces: list[str], work: Path) -> BertForPreTraining:
                 config, work, done + step, checkpoint
             ),
         )
-        done += len(read_log(training_folder(work, number)))
+        done += training["stop_after"] or settings.steps
     return model
 
 
@@ -510,8 +514,10 @@ def run(config: dict, folder: Path, weights: Path, resume: bool) -> Results:
         return {kind: measure(model, batches[kind], table) for kind in KINDS}
 
     size = count_parameters(model)
+    early = {f"{NAME} after {step} steps": step for step in config["measured_steps"]}
+    log = whole_log(config, work) if results.missing([NAME, *early]) else []
     if not results.has(NAME, SEED):
-        log, width = whole_log(config, work), config["loss_every"]
+        width = config["loss_every"]
         add(
             NAME,
             sum(line["seconds"] for line in log),
@@ -530,14 +536,11 @@ def run(config: dict, folder: Path, weights: Path, resume: bool) -> Results:
                 kind: overlap_baseline(config, pieces, kind) for kind in KINDS
             },
         )
-    for step in config["measured_steps"]:
-        name = f"{NAME} after {step} steps"
-        if not results.has(name, SEED):
-            early = BertForPreTraining(model.config)
-            load_weights(early, snapshot_file(work, step))
-            log = whole_log(config, work)[:step]
-            seconds = sum(line["seconds"] for line in log)
-            add(name, seconds, size, masked=by_kind(measure_model, early))
+    for name, _ in results.missing(early):
+        snapshot = BertForPreTraining(model.config)
+        load_weights(snapshot, snapshot_file(work, early[name]))
+        seconds = sum(line["seconds"] for line in log[: early[name]])
+        add(name, seconds, size, masked=by_kind(measure_model, snapshot))
     for name, contexts in (
         ("frequencies", ()),
         ("neighbours on the left", LEFT),

@@ -1,6 +1,7 @@
 r"""Pre-train a BERT on your own text, and go on where it broke off.
 
-One process; `accelerate launch -m bertbook.pretrain …` starts several, on one machine or on many.
+One process; several, on one machine or on many, with or without a GPU, are started by
+`accelerate launch --multi_gpu --num_processes 2 -m bertbook.pretrain …`.
 The same command again goes on from the last checkpoint in the output folder. At its end the folder
 `model` in there is a checkpoint as Hugging Face has it: config.json, vocab.txt, model.safetensors.
 
