@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from scipy import stats
 
 from bertbook.bert import BertModel
 from bertbook.results import Results, read_results
@@ -161,12 +162,25 @@ def test_the_committed_weights_yield_the_committed_features():
 
 
 @finished
-def test_few_labels_go_further_from_the_mini_bert_than_from_random_weights():
-    for labels in (300, 1000):
-        tuned = values(f"names, mini_bert, {labels}", "f1")
-        fresh = values(f"names, random, {labels}", "f1")
-        assert len(tuned) == len(fresh) == 3
-        assert min(tuned) > max(fresh) + 0.05
-    tuned, fresh = (values(f"reviews, {s}, 1000") for s in ("mini_bert", "random"))
+@pytest.mark.parametrize("labels", [100, 300, 1000])
+def test_few_names_go_further_from_the_mini_bert_than_from_random_weights(labels):
+    tuned = values(f"names, mini_bert, {labels}", "f1")
+    fresh = values(f"names, random, {labels}", "f1")
+    assert len(tuned) == len(fresh) == 3
+    assert min(tuned) > max(fresh) + 0.05
+
+
+@finished
+@pytest.mark.parametrize("labels", [100, 300, 1000])
+def test_on_reviews_neither_start_is_measurably_ahead(labels):
+    """Expected was a lead of the mini-BERT; the chapter prints the null result."""
+    tuned, fresh = (values(f"reviews, {s}, {labels}") for s in ("mini_bert", "random"))
     assert len(tuned) == len(fresh) == 5
-    assert np.mean(tuned) > np.mean(fresh) + 0.02
+    low, high = stats.ttest_rel(tuned, fresh).confidence_interval()
+    assert low < 0 < high
+
+
+@finished
+def test_frozen_minilm_reads_reviews_better_than_the_tuned_mini_bert():
+    frozen = [run["1000"] for run in values("frozen, minilm", "mean")]
+    assert np.mean(frozen, 0).max() > np.mean(values("reviews, mini_bert, 1000")) + 0.05
