@@ -127,7 +127,7 @@ def vocabulary(folder: Path = MINI_BERT) -> dict:
 
 
 def ranges(test: Callable[[str], bool]) -> str:
-    """Return the code points that pass a test, as ``"9-A 20"``; halves of surrogate pairs do not."""
+    """Return the code points that pass a test as ``"9-A 20"``, halves of surrogate pairs apart."""
     found: list[list[int]] = []
     # Nothing is assigned between 40000 and E0000.
     for code in (*range(0xD800), *range(0xE000, 0x40000), *range(0xE0000, 0x110000)):
