@@ -1,6 +1,6 @@
 """The book's BERT in the reader's browser: the same numbers as in Python, and figures that work."""
 
-import base64
+import json
 import re
 
 import numpy as np
@@ -10,11 +10,14 @@ from playwright.sync_api import sync_playwright
 
 from bertbook.basic_tokenizer import BasicTokenizer
 from bertbook.mini_bert import FOLDER, load_mini_bert
+from bertbook.results import read_results
+from experiments import live_quantisation as experiment
 from tests.test_browser import FLAGS, SIZES, Visit, chromium, serve
 from tools import live_figures, live_model, page_checks
 from tools.page_checks import ROOT, SITE
 
 LIVE = ROOT / "book" / "_assets" / "static" / "live"
+TOLERANCE = 3e-5
 PAIRS = [
     ("And it came to [MASK], that the king spoke to his servants.", None),
     ("The acting is good, but the [MASK] is weak.", "I would not see it again."),
@@ -69,27 +72,8 @@ def runtime(browser):
 @pytest.fixture(scope="module")
 def python():
     """The committed model, the one that the browser has, and the tokenizer."""
-    exact, tokenizer = load_mini_bert()
-    quantised, _ = load_mini_bert()
-    quantised.load_state_dict(dequantised(), strict=False)
-    quantised.tie_weights()
-    return exact, quantised, tokenizer
-
-
-def dequantised():
-    """The weights that come out of the script, computed as the browser does."""
-    stored = live_model.quantised_weights(FOLDER)
-    floats = np.frombuffer(base64.b64decode(stored["floats"]), "<f4")
-    integers = np.frombuffer(base64.b64decode(stored["bytes"]), "i1")
-    state = {}
-    for name, tensor in stored["tensors"].items():
-        own = floats[tensor["floats"] :][: tensor["shape"][0]]
-        if "bytes" in tensor:
-            count = tensor["shape"][0] * tensor["shape"][1]
-            whole = integers[tensor["bytes"] :][:count].reshape(tensor["shape"])
-            own = whole * own[:, None]
-        state[name] = torch.tensor(own)
-    return state
+    model, tokenizer = load_mini_bert()
+    return model, experiment.load_quantised(), tokenizer
 
 
 @torch.no_grad()
@@ -139,10 +123,10 @@ def test_forward_is_pythons(runtime, python, pair, ablated):
     expected = in_python(model, tokenizer, *pair, mask and torch.tensor(mask))
     found = runtime.evaluate(IN_BROWSER, [*pair, mask])
     for name, tolerance in [
-        ("hidden", 3e-5),
-        ("attentions", 3e-5),
+        ("hidden", TOLERANCE),
+        ("attentions", TOLERANCE),
         ("logits", 1e-4),
-        ("verdict", 1e-5),
+        ("verdict", TOLERANCE),
     ]:
         difference = (torch.tensor(found[name]) - expected[name]).abs().max().item()
         print(f"{name}: {difference:.1e}")
@@ -240,7 +224,7 @@ def test_a_quantised_row_is_within_half_a_step():
 def test_all_weights_are_within_half_a_step(python):
     exact = python[0].state_dict()
     stored = live_model.quantised_weights(FOLDER)["tensors"]
-    found = dequantised()
+    found = experiment.dequantised(live_model.quantised_weights(FOLDER))
     missing = set(exact) - set(found)
     assert missing == {
         "cls.predictions.decoder.bias",
@@ -278,11 +262,65 @@ def test_other_numbers_are_refused(tmp_path):
         list(live_model.read_safetensors(file))
 
 
+# ------------------------------------------------------------------- what quantising costs
+
+
+@pytest.fixture(scope="module")
+def record():
+    runs = read_results("live_quantisation")["runs"]
+    return {run["variant"]: run["metrics"] for run in runs}
+
+
+@pytest.mark.parametrize("kind", experiment.CONFIG["kinds"])
+def test_bytes_cost_hardly_anything(record, kind):
+    before, after = (record[name][kind] for name in ("float16", "int8 by rows"))
+    assert before["places"] == after["places"] > 2000
+    assert abs(after["cross_entropy"] - before["cross_entropy"]) < 0.01
+    assert abs(after["top_1"] - before["top_1"]) < 0.01
+    assert 0.95 < after["same_best"] < 1
+    assert after["attention_mean"] < 0.001
+    assert 0.01 < after["attention_largest"] < 0.3
+
+
+def test_the_record_of_the_bytes_can_be_measured_again(record):
+    assert read_results("live_quantisation")["config"] == experiment.CONFIG
+    found = experiment.measure(
+        {**experiment.CONFIG, "kinds": ["reviews"]}, "int8 by rows"
+    )
+    expected = record["int8 by rows"]
+    assert found["bytes"] == expected["bytes"]
+    assert found["script_bytes"] == expected["script_bytes"]
+    assert found["reviews"] == pytest.approx(expected["reviews"], abs=0.003)
+
+
+def test_the_smoke_run_writes_and_resumes(tmp_path):
+    experiment.main(["--smoke", "--folder", str(tmp_path)])
+    file = tmp_path / "live_quantisation.json"
+    before = file.read_text()
+    assert [run["variant"] for run in json.loads(before)["runs"]] == [
+        "float16",
+        "int8 by rows",
+    ]
+    experiment.main(["--smoke", "--resume", "--folder", str(tmp_path)])
+    assert file.read_text() == before
+
+
+def test_the_page_has_the_measured_numbers():
+    text = page_checks.read("live/runtime.html").article.get_text()
+    numbers = live_figures.measured_numbers(read_results("live_quantisation"))
+    assert len(numbers) == 4 + 5 * 3
+    for name, number in numbers.items():
+        assert number in text, name
+    assert f"more than {TOLERANCE:.5f};" in text
+    assert "{{" not in text
+
+
 # ------------------------------------------------------------------------------- the figures
 
 FIGURES = {
     "soft-lookup": "q1_attention/attention.html",
     "score-scale": "q1_attention/attention.html",
+    "head-lab": "q3_bert_input/inside_bert.html",
     "masking-rule": "q4_pretraining/masking.html",
     "mask-lab": "q4_pretraining/pretraining.html",
 }
@@ -495,4 +533,79 @@ def test_score_scale_shows_what_the_scale_does(figure):
     assert np.mean(best["no scale"]) > 70
     assert 5 < np.mean(best["1/√d"]) < 30
     assert np.mean(best["1/d"]) < 3
+    assert seen.problems == []
+
+
+def test_head_lab_shows_pythons_weights_and_what_a_head_is_worth(figure, python):
+    seen, element = figure("head-lab")
+    page = ready(seen, element, "computed here in")
+    _, model, tokenizer = python
+    a, b = (
+        "The king sent his servants to the city.",
+        "They came to the city and told the king.",
+    )
+    tokens = tokenizer.encode(a, b).tokens
+    whole = in_python(model, tokenizer, a, b)
+
+    def cells():
+        return element.locator(".map tbody tr").evaluate_all(
+            "rows => rows.map(row => [...row.querySelectorAll('td')].map(cell => cell.title))"
+        )
+
+    def expect(weights, rows, columns):
+        expected = [
+            [f"{tokens[i]} → {tokens[j]}: {weights[i, j]:.3f}" for j in columns]
+            for i in rows
+        ]
+        for found, wanted in zip(cells(), expected, strict=True):
+            for one, other in zip(found, wanted, strict=True):
+                assert one[:-5] == other[:-5]
+                assert float(one[-5:]) == pytest.approx(float(other[-5:]), abs=0.0011)
+
+    places = range(len(tokens))
+    expect(whole["attentions"][0, 0], places, places)
+    element.get_by_label("hide [CLS] and [SEP]").check()
+    words = [i for i in places if tokens[i] not in ("[CLS]", "[SEP]")]
+    expect(whole["attentions"][0, 0], words, words)
+    element.get_by_label("only from A to B").check()
+    middle = tokens.index("[SEP]")
+    expect(
+        whole["attentions"][0, 0],
+        [i for i in words if i < middle],
+        [i for i in words if i > middle],
+    )
+    element.get_by_label("hide [CLS] and [SEP]").uncheck()
+    element.get_by_label("only from A to B").uncheck()
+
+    def loss_without(layer, head):
+        button = element.get_by_role("button", name=f"layer {layer}, head {head}")
+        button.press("Enter")
+        assert button.get_attribute("aria-pressed") == "true"
+        element.get_by_role("button", name="Switch this head off").press("Enter")
+        told = element.get_by_text(f"Without {layer}.{head} (layer.head)")
+        told.wait_for()
+        mask = torch.ones(4, 4)
+        mask[layer - 1, head - 1] = 0
+        without = in_python(model, tokenizer, a, b, mask)
+        turned = 1 - torch.cosine_similarity(
+            whole["hidden"][-1], without["hidden"][-1], dim=-1
+        )
+        shown = float(re.search(r"turn by (\d\.\d+)", told.inner_text())[1])
+        assert shown == pytest.approx(turned.mean().item(), abs=0.0011)
+        shares = [x["verdict"].softmax(-1)[0].item() for x in (whole, without)]
+        assert "{:.0f}\xa0% before, {:.0f}\xa0% now".format(
+            *(100 * x for x in shares)
+        ) in (told.inner_text())
+        expect(without["attentions"][layer - 1, head - 1], places, places)
+        element.get_by_role("button", name="All heads on").click()
+        element.get_by_text("All heads are on.").wait_for()
+        return shown
+
+    # What the figure asks the reader to find.
+    assert loss_without(1, 1) > 5 * loss_without(3, 4)
+    assert whole["attentions"][2, 3, :middle, middle + 1 :].sum(1).mean() > 0.5
+    element.get_by_role("button", name="king, place 2").press("Enter")
+    focused = page.evaluate("document.activeElement.shadowRoot.activeElement.ariaLabel")
+    assert focused == "king, place 2"
+    element.get_by_text("where king looks").wait_for()
     assert seen.problems == []

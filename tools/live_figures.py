@@ -10,21 +10,25 @@ The page gets the element ``<live-mask-lab>`` with that text in it, and loads th
 element needs; other pages load none of them. Where pages are no HTML, nothing is left of it.
 """
 
+import json
 from pathlib import Path
 
 from docutils import nodes
 from sphinx.application import Sphinx
+from sphinx.config import Config
 from sphinx.util.docutils import SphinxDirective
 from sphinx.util.osutil import relative_uri
 from sphinx.util.typing import ExtensionMetadata
 from sphinx.writers.html5 import HTML5Translator
 
 MODEL = "live/mini_bert"
+RECORD = Path(__file__).parent.parent / "results" / "live_quantisation.json"
 
 # Of each figure: what it needs of the model. Its script is live/NAME.js.
 FIGURES = {
     "soft-lookup": (),
     "score-scale": (),
+    "head-lab": ("vocabulary", "weights"),
     "masking-rule": ("vocabulary",),
     "mask-lab": ("vocabulary", "weights"),
 }
@@ -97,6 +101,40 @@ def add_scripts(app: Sphinx, page: str, template: str, context: dict, tree) -> N
         app.add_js_file(f"live/{name}.js", loading_method="defer")
 
 
+def measured_numbers(record: dict) -> dict[str, str]:
+    """Return the numbers of the record that the page on the runtime has in its text."""
+    before, after = (
+        next(run for run in record["runs"] if run["variant"] == variant)
+        for variant in ("float16", "int8 by rows")
+    )
+    megabytes = {
+        "live_megabytes_half": before["metrics"]["bytes"],
+        "live_megabytes": after["metrics"]["bytes"],
+        "live_megabytes_script": after["metrics"]["script_bytes"],
+    }
+    numbers = {name: f"{size / 1e6:.1f}" for name, size in megabytes.items()}
+    numbers["live_parameters"] = f"{after['parameters']:,}"
+    for kind in record["config"]["kinds"]:
+        old, new = before["metrics"][kind], after["metrics"][kind]
+        numbers |= {
+            f"live_{kind}_before": f"{old['cross_entropy']:.3f}",
+            f"live_{kind}_after": f"{new['cross_entropy']:.3f}",
+            f"live_{kind}_same": f"{100 * new['same_best']:.1f} %",
+            f"live_{kind}_mean": f"{new['attention_mean']:.5f}",
+            f"live_{kind}_largest": f"{new['attention_largest']:.2f}",
+        }
+    return numbers
+
+
+def substitute_numbers(app: Sphinx, config: Config) -> None:
+    """Let pages write ``{{ live_megabytes }}`` for what was measured."""
+    record = json.loads(RECORD.read_text("utf-8"))
+    config.myst_substitutions = {
+        **config.myst_substitutions,
+        **measured_numbers(record),
+    }
+
+
 def write_model_files(app: Sphinx, env) -> list[str]:
     """Write the model once all pages are read, if one of them uses it."""
     if app.builder.format == "html" and any(
@@ -113,6 +151,7 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     others = dict.fromkeys(("latex", "text", "man", "texinfo"), (skip, None))
     app.add_node(live_figure, html=(visit, depart), **others)
     app.add_directive("live", LiveFigure)
+    app.connect("config-inited", substitute_numbers)
     app.connect("env-updated", write_model_files)
     app.connect("html-page-context", add_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}
