@@ -1,12 +1,16 @@
 """The book's BERT in the reader's browser: the same numbers as in Python, and figures that work."""
 
+import io
 import json
 import re
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
 from playwright.sync_api import sync_playwright
+from sphinx.application import Sphinx
 
 from bertbook.basic_tokenizer import BasicTokenizer
 from bertbook.mini_bert import FOLDER, load_mini_bert
@@ -320,6 +324,7 @@ def test_the_page_has_the_measured_numbers():
 FIGURES = {
     "soft-lookup": "q1_attention/attention.html",
     "score-scale": "q1_attention/attention.html",
+    "input-builder": "q3_bert_input/input.html",
     "head-lab": "q3_bert_input/inside_bert.html",
     "masking-rule": "q4_pretraining/masking.html",
     "mask-lab": "q4_pretraining/pretraining.html",
@@ -609,3 +614,159 @@ def test_head_lab_shows_pythons_weights_and_what_a_head_is_worth(figure, python)
     assert focused == "king, place 2"
     element.get_by_text("where king looks").wait_for()
     assert seen.problems == []
+
+
+STRIPES = """canvas => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, 1, 24);
+  // Red is stronger than blue in brown; the last of four is how strong the colour is.
+  return Array.from({ length: 24 }, (_, i) =>
+    (data[4 * i] > data[4 * i + 2] ? -1 : 1) * data[4 * i + 3] / 255);
+}"""
+
+
+def test_input_builder_builds_what_python_reads(figure, python):
+    seen, element = figure("input-builder")
+    ready(seen, element, "The first 24 of 256 numbers")
+    _, model, tokenizer = python
+
+    def row(name):
+        found = element.get_by_role("row").filter(
+            has=seen.page.get_by_role("rowheader", name=name, exact=True)
+        )
+        return found.locator("td")
+
+    def compare(a, b, pads):
+        encoding = tokenizer.encode(a, b)
+        count = len(encoding.ids)
+        rows = {
+            "number": encoding.ids + [0] * pads,
+            "segment": encoding.token_type_ids + [0] * pads,
+            "position": list(range(count + pads)),
+            "mask": [1] * count + [0] * pads,
+        }
+        heads = element.locator(".rows thead th").all_inner_texts()
+        assert heads == encoding.tokens + ["[PAD]"] * pads
+        for name, numbers in rows.items():
+            assert row(name).all_inner_texts() == [str(number) for number in numbers], (
+                name
+            )
+        with torch.no_grad():
+            vectors = model.bert.embeddings(
+                torch.tensor([rows["number"]]), torch.tensor([rows["segment"]])
+            )[0]
+        for i in (0, 4, count - 1):
+            shown = row("= normalised").nth(i).locator("canvas").evaluate(STRIPES)
+            expected = (vectors[i, :24] / 2).clamp(-1, 1).tolist()
+            assert shown == pytest.approx(expected, abs=0.01)
+
+    compare("The film is unwatchable.", "Disappointingly, nobody laughed.", 3)
+    tries = element.locator(".tries li")
+    assert tries.count() == 15
+    assert element.locator(".tries .found").all_inner_texts() == [
+        "unw ✓",
+        "##atch ✓",
+        "##able ✓",
+    ]
+    element.get_by_role("button", name="From the start").press("Enter")
+    assert tries.all_inner_texts() == ["unwatchable ✗"]
+    element.get_by_role("button", name="Next try").press("Enter")
+    assert tries.all_inner_texts() == ["unwatchable ✗", "unwatchabl ✗"]
+
+    element.get_by_role("slider").press("Home")
+    element.get_by_label("Sentence B").fill("")
+    element.get_by_label("Sentence A").fill("注意 is all, qq\u2603z")
+    element.get_by_role("button", name="qq\u2603z").click()
+    element.get_by_role("button", name="To the end").click()
+    element.get_by_text("Pieces: [UNK]").wait_for()
+    compare("注意 is all, qq\u2603z", None, 0)
+    assert seen.problems == []
+
+
+# --------------------------------------------------------------------------- the directive
+
+
+@pytest.fixture
+def sphinx(tmp_path, monkeypatch):
+    """Builds a page of Markdown by Sphinx alone; returns its text and the warnings."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    book = tmp_path / "book"
+    book.mkdir()
+    (book / "other.md").write_text("# Other\n\nText.\n")
+
+    def build(text, builder="html"):
+        (book / "index.md").write_text(
+            f"# Page\n\n{text}\n\n```{{toctree}}\nother\n```\n"
+        )
+        warnings = io.StringIO()
+        app = Sphinx(
+            book,
+            None,
+            tmp_path / builder,
+            tmp_path / "trees",
+            builder,
+            confoverrides={
+                "extensions": ["myst_parser", "live_figures"],
+                "html_static_path": [str(LIVE.parent)],
+                "myst_enable_extensions": ["substitution"],
+                "html_theme": "basic",
+            },
+            status=None,
+            warning=warnings,
+            freshenv=True,
+        )
+        app.build()
+        return tmp_path / builder, warnings.getvalue()
+
+    return build
+
+
+FIGURE = "```{live} soft-lookup\nNo *scripts*.\n```"
+
+
+def test_directive_adds_scripts_to_its_page_only(sphinx):
+    out, warnings = sphinx(FIGURE)
+    text = (out / "index.html").read_text("utf-8")
+    assert "<live-soft-lookup><p>No <em>scripts</em>.</p>" in text
+    scripts = re.findall(r'<script defer="defer" src="_static/live/([\w-]+)\.js', text)
+    assert scripts == ["figure", "soft-lookup"]
+    assert "live/" not in (out / "other.html").read_text("utf-8")
+    assert not (out / "_static" / "live" / "mini_bert").exists()  # nobody asked for it
+    assert "live" not in warnings
+
+
+def test_directive_leaves_nothing_where_pages_are_no_html(sphinx):
+    out, _ = sphinx(FIGURE, "text")
+    text = (out / "index.txt").read_text("utf-8")
+    assert "Page" in text
+    assert "scripts" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "```{live} soft-looking\nText.\n```",
+            "no live figure soft-looking, expected one of",
+        ),
+        ("```{live} soft-lookup\n```", "no text for readers without scripts"),
+    ],
+)
+def test_directive_refuses_what_it_does_not_know(sphinx, text, told):
+    _, warnings = sphinx(text)
+    assert told in warnings
+
+
+def test_pages_are_built_without_torch():
+    code = (
+        "import sys; sys.path[:0] = ['tools']; import live_model, live_figures; "
+        "live_model.ranges(str.isspace); live_model.vocabulary(); "
+        "print('torch' in sys.modules, 'numpy' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split() == ["False", "False"]

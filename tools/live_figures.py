@@ -28,6 +28,7 @@ RECORD = Path(__file__).parent.parent / "results" / "live_quantisation.json"
 FIGURES = {
     "soft-lookup": (),
     "score-scale": (),
+    "input-builder": ("vocabulary", "weights"),
     "head-lab": ("vocabulary", "weights"),
     "masking-rule": ("vocabulary",),
     "mask-lab": ("vocabulary", "weights"),

@@ -21,6 +21,7 @@ customElements.define("live-head-lab", class extends LiveFigure {
     .map th button { padding: 0 0.2rem; border: 0; background: none; text-align: right; width: 100%; font: inherit; line-height: 1; }
     .map th [aria-pressed="true"] { background: var(--mark, #fbeeb8); }
     .map tbody th { text-align: right; }
+    .legend { color: var(--muted, #63676e); font-size: 0.85rem; margin: 0.3rem 0; }
     .exact, .loss { height: 6.2rem; margin: 0 0 0.5rem; }
     .exact span, .loss .tokens span { padding: 0 0.3rem; white-space: nowrap; }
     .exact p, .loss p { margin: 0 0 0.2rem; }
@@ -45,12 +46,13 @@ customElements.define("live-head-lab", class extends LiveFigure {
     this.all = h("button", { type: "button", onclick: () => { this.off.clear(); this.later(0); } }, "All heads on");
     this.heads = h("div", { class: "heads", role: "group", "aria-label": "heads: rows are layers, columns heads" });
     this.map = h("div", { class: "map scroll", tabindex: "0", role: "region", "aria-label": "weights of the chosen head" });
+    this.legend = h("p", { class: "legend" }, "A row is a token that looks, a column one that is looked at; dark is much weight.");
     this.exact = h("div", { class: "exact scroll", tabindex: "0", role: "region", "aria-label": "exact weights of one row" });
     this.loss = h("div", { class: "loss scroll", tabindex: "0", role: "region", "aria-label": "what the output loses" });
     this.makeHeads();
     box.append(this.a.parentElement, this.b.parentElement,
       h("div", { class: "controls" }, this.noSpecials, this.across, this.toggle, this.all),
-      h("div", { class: "parts" }, this.heads, this.map), this.exact, this.loss);
+      h("div", { class: "parts" }, this.heads, this.map), this.legend, this.exact, this.loss);
   }
 
   makeHeads() {
