@@ -1,10 +1,10 @@
-// BERT's tokenizer in the reader's browser: a text becomes words, words become pieces.
+// BERT's tokenizer in the reader's browser: a text becomes words, words pieces.
 "use strict";
 
 class WordPieceTokenizer {
-  // pieces: the vocabulary, each piece at its number. characters: for each kind of character its
-  // ranges, such as "300-36F 483". They come along because the browser's own tables follow another
-  // version of Unicode than the book's tokenizer.
+  // pieces: the vocabulary, each at its number. characters: the ranges of each kind,
+  // such as "300-36F 483". They come along because the browser's own tables follow
+  // another version of Unicode than the book's tokenizer.
   constructor({ pieces, max_length, characters }) {
     this.pieces = pieces;
     this.maxLength = max_length;
@@ -29,10 +29,10 @@ class WordPieceTokenizer {
     for (const char of text) {
       if (this.is.space.test(char)) inside = false;
       else if (!this.is.dropped.test(char)) {
-        const alone = this.is.chinese.test(char); // a Chinese character is a word of its own
+        const alone = this.is.chinese.test(char); // a Chinese character is a word
         if (alone) inside = false;
         for (const part of char.normalize("NFD")) { // a letter, then its accents
-          if (!this.is.mark.test(part)) for (const small of part.toLowerCase()) add(small);
+          if (!this.is.mark.test(part)) [...part.toLowerCase()].forEach(add);
         }
         if (alone) inside = false;
       }
@@ -40,7 +40,8 @@ class WordPieceTokenizer {
     return words;
   }
 
-  // Each time the longest piece that the vocabulary has, from the left. `tried` sees every attempt.
+  // Each time the longest piece that the vocabulary has, from the left; `tried` sees
+  // every attempt.
   longestMatch(word, tried = () => {}) {
     const chars = [...word];
     const pieces = [];
@@ -52,7 +53,7 @@ class WordPieceTokenizer {
         tried(piece);
         if (this.vocabulary.has(piece)) break;
       }
-      if (end === start) return ["[UNK]"]; // one letter that is missing costs the whole word
+      if (end === start) return ["[UNK]"]; // one missing letter costs the whole word
       pieces.push(piece);
     }
     return pieces;
@@ -61,18 +62,20 @@ class WordPieceTokenizer {
   // A special token that is typed in the text, in capitals, stays whole.
   tokenize(text) {
     const half = text.search(/\p{Surrogate}/u);
-    if (half >= 0) throw new Error(`position ${half} of the text holds half of a surrogate pair`);
-    const parts = text.split(/(\[PAD\]|\[UNK\]|\[CLS\]|\[SEP\]|\[MASK\])/); // odd ones are special
-    return parts.flatMap((part, i) =>
-      i % 2 ? [part] : this.words(part).flatMap((word) => this.longestMatch(word)));
+    const what = "half of a surrogate pair";
+    if (half >= 0) throw new Error(`position ${half} of the text holds ${what}`);
+    const cut = (words) => words.flatMap((word) => this.longestMatch(word));
+    const parts = text.split(/(\[PAD\]|\[UNK\]|\[CLS\]|\[SEP\]|\[MASK\])/);
+    return parts.flatMap((part, i) => (i % 2 ? [part] : cut(this.words(part))));
   }
 
-  // [CLS] A [SEP], or [CLS] A [SEP] B [SEP]; types are 0 up to the first [SEP], then 1.
+  // [CLS] A [SEP] or [CLS] A [SEP] B [SEP]; types: 0 up to the first [SEP], then 1.
   encode(a, b = null) {
     const first = ["[CLS]", ...this.tokenize(a), "[SEP]"];
     const tokens = b === null ? first : [...first, ...this.tokenize(b), "[SEP]"];
-    if (tokens.length > this.maxLength) {
-      throw new Error(`${tokens.length} pieces with the special ones, at most ${this.maxLength} fit`);
+    const [count, most] = [tokens.length, this.maxLength];
+    if (count > most) {
+      throw new Error(`${count} pieces with the special ones, at most ${most} fit`);
     }
     return {
       tokens,
