@@ -31,6 +31,7 @@ from bertbook.fill_mask import (
     load_minilm_mlm,
 )
 from bertbook.masking import IGNORED, MASK, Masked, MaskingRule, PieceTable, mask_tokens
+from bertbook.pretrain import has_bf16
 from bertbook.pretrained import minilm_folder
 from bertbook.pretraining import decays, warmup_and_linear_decay
 from bertbook.results import RESULTS, Results, experiment_arguments, means
@@ -163,13 +164,13 @@ def training_batches(config: dict, seed: int) -> Callable[[int], Masked]:
 
 
 def loss_function(model: BertForMaskedLM, batch: Masked) -> Tensor:
-    """Cross-entropy at the selected positions, with matrix products in bf16.
+    """Cross-entropy at the selected positions; matrix products in bf16 where the processor has it.
 
     The fused attention is slow backwards on processors, so it is not taken here.
     """
     seen = batch.input_ids != vocabulary()[0].pad_id  # [B, S]
     plain = sdpa_kernel(SDPBackend.MATH)
-    with plain, torch.autocast("cpu", dtype=torch.bfloat16):
+    with plain, torch.autocast("cpu", torch.bfloat16, enabled=has_bf16()):
         return model(batch.input_ids, seen, labels=batch.labels).loss
 
 
@@ -323,6 +324,7 @@ def run(config: dict, folder: Path, weights: Path, resume: bool) -> Results:
         measured, _ = load_minilm_mlm(path)
         metrics = {part: measure(measured, config, part) for part in parts}
         metrics["training_loss"] = means(losses, config["loss_every"])
+        metrics["bf16"] = has_bf16()
         if stored:
             metrics["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
         else:
