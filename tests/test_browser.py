@@ -94,16 +94,21 @@ def address():
     server.server_close()
 
 
-@pytest.fixture(scope="session")
-def browser():
+def chromium():
+    """The browser's path."""
     names = ("chromium", "chromium-browser", "google-chrome")
     path = os.environ.get("CHROMIUM") or next(
         filter(None, map(shutil.which, names)), None
     )
     if not path or not Path(path).is_file():
         pytest.fail("no Chromium found: install it, or set CHROMIUM to its path")
+    return path
+
+
+@pytest.fixture(scope="session")
+def browser():
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         yield browser
         browser.close()
 

@@ -114,6 +114,7 @@ def adjust_config(app: Sphinx, config: Config) -> None:
 
     # Sphinx writes a page again, and copies static files, only for a changed source or setting.
     digest = hashlib.sha256(Path(__file__).read_bytes())
+    digest.update(Path(__file__).with_name("live_figures.py").read_bytes())
     for folder in config.html_static_path:
         for path in sorted(Path(app.srcdir, folder).rglob("*")):
             if path.is_file():
@@ -220,7 +221,11 @@ def slim_down(app: Sphinx, exception: Exception | None) -> None:
             shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     texts = list(out.rglob("*.html"))
-    texts += [path for path in static.rglob("*.js") if "mathjax" not in path.parts]
+    texts += [
+        path
+        for path in static.rglob("*.js")
+        if not {"mathjax", "mini_bert"}.intersection(path.parts)
+    ]
     words = set()
     for path in texts:
         words.update(re.findall(r"[\w-]+", path.read_text(encoding="utf-8")))
@@ -306,6 +311,7 @@ def can_match(selector: str, words: set[str]) -> bool:
 
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Connect the extension to a build."""
+    app.setup_extension("live_figures")
     app.add_config_value("book_assets_digest", "", "html")
     # Jupyter Book always sets this one, for an extension that the book does without.
     app.add_config_value("comments_config", {}, "")

@@ -1,0 +1,149 @@
+// BERT once more, in the reader's browser: embeddings, encoder, both heads.
+// S length   D width   F inner width   H heads   Dh = D / H   L layers   V vocabulary
+// A matrix [S, D] is an array of S rows, a row a Float32Array: what is stored has 32
+// bits, as in PyTorch. In between JavaScript computes with 64, so sums lose nothing.
+"use strict";
+
+const dot = (a, b) => {
+  let sum = 0;
+  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
+  return sum;
+};
+
+const add = (a, b) => a.map((x, i) => x + b[i]);
+
+const softmax = (scores) => {
+  const largest = Math.max(...scores); // taken off, so that no power is too large
+  const powers = scores.map((score) => Math.exp(score - largest));
+  const sum = powers.reduce((a, b) => a + b);
+  return powers.map((power) => power / sum);
+};
+
+// The error function by its series, 2/√π exp(-x²) (x + 2x³/3 + 4x⁵/15 + …).
+const erf = (x) => {
+  if (Math.abs(x) > 4) return Math.sign(x); // to 32 bits
+  let sum = x;
+  for (let t = x, n = 3; Math.abs(t) > 1e-17; n += 2) sum += t *= (2 * x * x) / n;
+  return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
+};
+
+const gelu = (x) => (x * (1 + erf(x / Math.SQRT2))) / 2; // x · P(normal number < x)
+
+class Bert {
+  // floats and bytes are base64. A vector is stored as it is, a matrix row by row:
+  // whole numbers in -127..127, which are multiplied here by the row's factor.
+  constructor({ config, tensors, floats, bytes }) {
+    const decode = (text) => {
+      const binary = atob(text);
+      const array = new Uint8Array(binary.length);
+      for (let i = 0; i < array.length; i++) array[i] = binary.charCodeAt(i);
+      return array.buffer;
+    };
+    const numbers = new Float32Array(decode(floats));
+    const integers = new Int8Array(decode(bytes));
+    const rowOf = (at, width, factor) =>
+      new Float32Array(integers.subarray(at, at + width)).map((q) => q * factor);
+    this.config = config;
+    this.weights = {};
+    for (const [name, tensor] of Object.entries(tensors)) {
+      const [length, width] = tensor.shape;
+      const own = numbers.subarray(tensor.floats, tensor.floats + length);
+      const row = (factor, i) => rowOf(tensor.bytes + i * width, width, factor);
+      this.weights[name] = width === undefined ? own : Array.from(own, row);
+    }
+  }
+
+  // [in] to [out]: a dot product with each row of the matrix [out, in], and the bias.
+  linear(name, x) {
+    const { [`${name}.weight`]: matrix, [`${name}.bias`]: bias } = this.weights;
+    return Float32Array.from(matrix, (row, i) => dot(row, x) + bias[i]);
+  }
+
+  // [D] to [D]: mean 0 and variance 1, then a gain and a bias.
+  layerNorm(name, x) {
+    const { [`${name}.weight`]: gain, [`${name}.bias`]: bias } = this.weights;
+    const mean = x.reduce((sum, v) => sum + v, 0) / x.length;
+    const variance = x.reduce((sum, v) => sum + (v - mean) ** 2, 0) / x.length;
+    const scale = 1 / Math.sqrt(variance + this.config.layer_norm_eps);
+    return x.map((v, i) => (v - mean) * scale * gain[i] + bias[i]);
+  }
+
+  // The sum of three rows of tables, normalised: [S, D].
+  embed(ids, types) {
+    const table = (name) => this.weights[`bert.embeddings.${name}_embeddings.weight`];
+    const [word, type, position] = ["word", "token_type", "position"].map(table);
+    return ids.map((id, i) => {
+      const rows = [word[id], type[types[i]], position[i]];
+      const input = `piece ${id} of type ${types[i]} at position ${i}`;
+      if (!rows.every(Boolean)) throw new Error(`no row for ${input}`);
+      return this.layerNorm("bert.embeddings.LayerNorm", rows.reduce(add));
+    });
+  }
+
+  // Every token gathers from all. factors: H numbers, 0 switches a head off.
+  // Returns context [S, D] and weights [H, S, S].
+  attend(name, states, factors) {
+    const project = (part) => states.map((x) => this.linear(`${name}.${part}`, x));
+    const [query, key, value] = ["query", "key", "value"].map(project); // [S, D]
+    const width = this.config.hidden_size / factors.length; // Dh
+    const context = states.map((x) => new Float32Array(x.length));
+    const weights = factors.map((factor, head) => {
+      const part = (x) => x.subarray(head * width, (head + 1) * width); // [Dh]
+      return states.map((_, i) => {
+        const q = part(query[i]);
+        const row = softmax(key.map((k) => dot(q, part(k)) / width ** 0.5)); // [S]
+        const gathered = part(context[i]); // a view: it writes into context
+        row.forEach((weight, j) => part(value[j]).forEach((v, d) => {
+          gathered[d] += factor * weight * v;
+        }));
+        return row;
+      });
+    });
+    return { context, weights };
+  }
+
+  // Attention, then the feed-forward network, each added to its input and normalised.
+  layer(name, states, factors) {
+    const half = `${name}.attention`;
+    const { context, weights } = this.attend(`${half}.self`, states, factors);
+    const next = states.map((x, i) => {
+      const mixed = this.linear(`${half}.output.dense`, context[i]); // [D]
+      const y = this.layerNorm(`${half}.output.LayerNorm`, add(x, mixed));
+      const inner = this.linear(`${name}.intermediate.dense`, y).map(gelu); // [F]
+      const update = this.linear(`${name}.output.dense`, inner); // [D]
+      return this.layerNorm(`${name}.output.LayerNorm`, add(y, update));
+    });
+    return { next, weights };
+  }
+
+  // headMask: a factor for each head, [L, H]. One text has no padding, needs no mask.
+  // Returns hiddenStates, L + 1 times [S, D], and attentions, L times [H, S, S].
+  forward({ ids, types }, headMask = null) {
+    const { num_hidden_layers: layers, num_attention_heads: heads } = this.config;
+    const hiddenStates = [this.embed(ids, types)];
+    const attentions = [];
+    for (let i = 0; i < layers; i++) {
+      const name = `bert.encoder.layer.${i}`;
+      const factors = headMask?.[i] ?? Array(heads).fill(1);
+      const { next, weights } = this.layer(name, hiddenStates[i], factors);
+      hiddenStates.push(next);
+      attentions.push(weights);
+    }
+    return { hiddenStates, attentions };
+  }
+
+  // A state [D] to scores of all pieces [V]: its products with the word vectors.
+  maskedLM(state) {
+    const y = this.linear("cls.predictions.transform.dense", state).map(gelu); // [D]
+    const x = this.layerNorm("cls.predictions.transform.LayerNorm", y); // [D]
+    const bias = this.weights["cls.predictions.bias"];
+    const table = this.weights["bert.embeddings.word_embeddings.weight"];
+    return Float32Array.from(table, (row, i) => dot(row, x) + bias[i]);
+  }
+
+  // [S, D] to two scores, "B follows A" and "it does not". Only [CLS] is read.
+  nextSentence(states) {
+    const pooled = this.linear("bert.pooler.dense", states[0]).map(Math.tanh);
+    return this.linear("cls.seq_relationship", pooled);
+  }
+}

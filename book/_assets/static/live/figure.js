@@ -1,0 +1,157 @@
+// What all live figures share: a shadow root, which the theme's styles do not reach, and the model,
+// which is loaded when a figure comes near the screen, once for a page.
+"use strict";
+
+const loaded = new Map();
+
+// The model's files are scripts that leave their data in `window.bertFiles`. Scripts also load where
+// the book was opened from a folder, and may not fetch. `make` turns the data into what is kept.
+function loadOnce(name, address, make) {
+  if (!loaded.has(name)) {
+    const model = new Promise((resolve, reject) => {
+      const script = document.createElement("script");
+      script.src = address;
+      script.onload = () => {
+        resolve(make(window.bertFiles[name]));
+        delete window.bertFiles[name];
+      };
+      script.onerror = () => reject(new Error(`The file ${address} could not be loaded.`));
+      document.head.append(script);
+    });
+    model.catch(() => loaded.delete(name)); // the next figure may try again
+    loaded.set(name, model);
+  }
+  return loaded.get(name);
+}
+
+// An element with attributes (those named on… are listeners) and children. Text stays text.
+function h(tag, attributes = {}, ...children) {
+  const element = document.createElementNS(
+    h.svg.has(tag) ? "http://www.w3.org/2000/svg" : "http://www.w3.org/1999/xhtml", tag);
+  for (const [name, value] of Object.entries(attributes)) {
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (value !== false && value !== null) element.setAttribute(name, value === true ? "" : value);
+  }
+  element.append(...children.flat());
+  return element;
+}
+h.svg = new Set(["svg", "g", "line", "path", "polyline", "polygon", "circle", "rect", "text"]);
+
+const percent = (share, digits = 0) => `${(100 * share).toFixed(digits)}\u00a0%`;
+
+// A number that the reader moves; `show` writes it, `changed` is called with it.
+function slider(label, { min, max, step = 1, value, show = String }, changed) {
+  const output = h("output", {}, show(value));
+  const input = h("input", {
+    type: "range", min, max, step, value, "aria-valuetext": show(value),
+    oninput: () => {
+      output.textContent = show(Number(input.value));
+      input.setAttribute("aria-valuetext", output.textContent);
+      changed(Number(input.value));
+    },
+  });
+  const row = h("label", { class: "slider" }, h("span", {}, label), input, output);
+  row.input = input;
+  return row;
+}
+
+function textField(label, value, changed) {
+  const input = h("input", { type: "text", value, spellcheck: "false", autocomplete: "off", oninput: () => changed(input.value) });
+  const row = h("label", { class: "field" }, h("span", {}, label), input);
+  row.input = input;
+  return row;
+}
+
+const STYLE = `
+  :host {
+    all: initial; display: block; margin: 1.5rem 0;
+    color: var(--ink, #1f2226); font: 0.95rem/1.5 var(--sans, sans-serif); color-scheme: light dark;
+  }
+  @media print { :host { display: none; } }
+  * { box-sizing: border-box; }
+  section {
+    padding: 0.9rem 1rem; overflow: hidden;
+    background: var(--surface, #f5f3ee); border: 1px solid var(--line, #e2dfd7); border-radius: 0.375rem;
+  }
+  p { margin: 0 0 0.6rem; }
+  .title { font-weight: 600; }
+  .hint { color: var(--ink-soft, #4a4e55); }
+  .status { min-height: 1.5em; margin: 0.4rem 0 0; color: var(--muted, #63676e); font-size: 0.85rem; }
+  .status[data-failed] { color: var(--code-error, #a3301c); }
+  .controls { display: flex; flex-wrap: wrap; gap: 0.4rem 1.25rem; margin-bottom: 0.6rem; align-items: center; }
+  .slider { display: flex; gap: 0.5rem; align-items: center; }
+  .slider output { min-width: 4.5ch; font-variant-numeric: tabular-nums; }
+  input[type="range"] { width: 9rem; height: 1.5rem; accent-color: var(--accent, #1d5a9e); }
+  .field { display: flex; flex-wrap: wrap; gap: 0.1rem 0.5rem; align-items: center; margin-bottom: 0.4rem; }
+  .field span { flex: 0 0 6rem; }
+  .field input { flex: 1 1 14rem; min-width: 0; }
+  input[type="text"], select, button {
+    font: inherit; color: inherit; padding: 0.2rem 0.5rem;
+    background: var(--paper, #fdfcfa); border: 1px solid var(--line-strong, #b9b5aa); border-radius: 0.25rem;
+  }
+  button { cursor: pointer; }
+  button:disabled { cursor: default; color: var(--muted, #63676e); }
+  :focus-visible { outline: 2px solid var(--accent, #1d5a9e); outline-offset: 1px; }
+  .scroll { overflow: auto; }
+  table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+  th, td { padding: 0.1rem 0.4rem; text-align: left; font-weight: normal; white-space: nowrap; }
+  @media (max-width: 600px) { th, td { padding: 0.1rem 0.25rem; } .status { min-height: 3em; } }
+  thead th { color: var(--ink-soft, #4a4e55); border-bottom: 1px solid var(--line-strong, #b9b5aa); }
+  .number { text-align: right; }
+  .tokens { display: flex; flex-wrap: wrap; gap: 0.25rem; align-content: flex-start; overflow: auto; padding: 2px; }
+  .tokens, .piece { font-family: var(--mono, monospace); font-size: 0.85rem; }
+  .bar { background: linear-gradient(var(--mark, #fbeeb8) 0 0) left / var(--share) 100% no-repeat; }
+  svg text { font: 12px var(--sans, sans-serif); fill: var(--ink-soft, #4a4e55); }
+`;
+
+class LiveFigure extends HTMLElement {
+  // What a figure has of its own: its title, one sentence that says what to try, its style, and
+  // `draw(box)`, which fills the box at once. `start()` is called near the screen, once.
+  static title = "";
+  static hint = "";
+  static style = "";
+
+  connectedCallback() {
+    if (this.shadowRoot) return;
+    const { title, hint, style } = this.constructor;
+    this.box = h("div");
+    this.status = h("p", { class: "status", role: "status" });
+    const section = h("section", { "aria-label": title },
+      h("p", { class: "title" }, title), h("p", { class: "hint" }, hint), this.box, this.status);
+    this.attachShadow({ mode: "open" }).append(h("style", {}, STYLE + style), section);
+    this.draw(this.box);
+    const observer = new IntersectionObserver(async ([entry]) => {
+      if (!entry.isIntersecting) return;
+      observer.disconnect();
+      await this.attempt(() => this.start());
+    }, { rootMargin: "300px" });
+    observer.observe(this);
+  }
+
+  draw() {}
+
+  async start() {}
+
+  // Runs a step; what goes wrong is told below the figure, in its own words.
+  async attempt(step) {
+    try {
+      this.say("");
+      await step();
+    } catch (error) {
+      this.say(error.message, true);
+    }
+  }
+
+  say(text, failed = false) {
+    this.status.textContent = text;
+    this.status.toggleAttribute("data-failed", failed);
+  }
+
+  tokenizer() {
+    return loadOnce("vocabulary", this.getAttribute("vocabulary"), (file) => new WordPieceTokenizer(file));
+  }
+
+  bert() {
+    return loadOnce("weights", this.getAttribute("weights"), (file) => new Bert(file));
+  }
+}

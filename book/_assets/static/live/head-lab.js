@@ -1,0 +1,176 @@
+// All heads of the book's BERT on the reader's own pair, and what is lost without one of them.
+"use strict";
+
+customElements.define("live-head-lab", class extends LiveFigure {
+  static title = "Live: all 16 heads of the mini-BERT";
+  static hint = "Switch this head off and see what the output loses. Then choose layer 3, head 4, which looks from " +
+    "A to B most of all, and switch that one off: is the loss larger?";
+
+  static style = `
+    .parts { display: flex; flex-wrap: wrap; gap: 0.75rem 1.25rem; align-items: flex-start; }
+    .heads { display: grid; grid-template-columns: auto repeat(4, 3.4rem); gap: 4px; align-items: center; font-size: 0.8rem; }
+    .heads button { padding: 2px; border-width: 2px; line-height: 0; }
+    .heads [aria-pressed="true"] { border-color: var(--accent, #1d5a9e); }
+    .heads .off { opacity: 0.35; border-style: dashed; }
+    canvas { width: 100%; aspect-ratio: 1; image-rendering: pixelated; filter: var(--invert, none); }
+    .map { flex: 1 1 20rem; min-width: 0; height: 27rem; }
+    .map th, .map td { padding: 0; font: 0.72rem/1 var(--mono, monospace); }
+    .map td { min-width: 0.95rem; width: 0.95rem; height: 0.95rem; border: 1px solid var(--surface, #f5f3ee);
+      background: color-mix(in srgb, var(--accent, #1d5a9e) var(--share), var(--paper, #fdfcfa)); }
+    .map thead th { writing-mode: vertical-rl; transform: rotate(180deg); border: 0; padding: 2px 0; text-align: left; vertical-align: middle; }
+    .map th button { padding: 0 0.2rem; border: 0; background: none; text-align: right; width: 100%; font: inherit; line-height: 1; }
+    .map th [aria-pressed="true"] { background: var(--mark, #fbeeb8); }
+    .map tbody th { text-align: right; }
+    .legend { color: var(--muted, #63676e); font-size: 0.85rem; margin: 0.3rem 0; }
+    .exact, .loss { height: 6.2rem; margin: 0 0 0.5rem; }
+    .exact span, .loss .tokens span { padding: 0 0.3rem; white-space: nowrap; }
+    .exact p, .loss p { margin: 0 0 0.2rem; }
+    @media (max-width: 600px) { .exact, .loss { height: 9rem; } .map { flex-basis: 100%; } }
+  `;
+
+  draw(box) {
+    this.layer = 0;
+    this.head = 0;
+    this.row = 4;
+    this.off = new Set();
+    const read = () => this.later();
+    this.a = textField("Sentence A", "The king sent his servants to the city.", read).querySelector("input");
+    this.b = textField("Sentence B", "They came to the city and told the king.", read).querySelector("input");
+    const check = (label) => {
+      const input = h("input", { type: "checkbox", onchange: () => this.show() });
+      return h("label", {}, input, ` ${label}`);
+    };
+    this.noSpecials = check("hide [CLS] and [SEP]");
+    this.across = check("only from A to B");
+    this.toggle = h("button", { type: "button", "aria-pressed": "false", onclick: () => this.switch() }, "Switch this head off");
+    this.all = h("button", { type: "button", onclick: () => { this.off.clear(); this.later(0); } }, "All heads on");
+    this.heads = h("div", { class: "heads", role: "group", "aria-label": "heads: rows are layers, columns heads" });
+    this.map = h("div", { class: "map scroll", tabindex: "0", role: "region", "aria-label": "weights of the chosen head" });
+    this.legend = h("p", { class: "legend" }, "A row is a token that looks, a column one that is looked at; dark is much weight.");
+    this.exact = h("div", { class: "exact scroll", tabindex: "0", role: "region", "aria-label": "exact weights of one row" });
+    this.loss = h("div", { class: "loss scroll", tabindex: "0", role: "region", "aria-label": "what the output loses" });
+    this.makeHeads();
+    box.append(this.a.parentElement, this.b.parentElement,
+      h("div", { class: "controls" }, this.noSpecials, this.across, this.toggle, this.all),
+      h("div", { class: "parts" }, this.heads, this.map), this.legend, this.exact, this.loss);
+  }
+
+  makeHeads() {
+    this.buttons = [0, 1, 2, 3].map((layer) => [0, 1, 2, 3].map((head) => h("button", {
+      type: "button", "aria-label": `layer ${layer + 1}, head ${head + 1}`,
+      onclick: () => { this.layer = layer; this.head = head; this.show(); },
+    }, h("canvas", { width: 1, height: 1 }))));
+    this.heads.append(...this.buttons.flatMap((row, layer) => [h("span", {}, `layer ${layer + 1}`), ...row]));
+  }
+
+  async start() {
+    this.say("The model is loading: 7 MB.");
+    [this.wordPiece, this.model] = await Promise.all([this.tokenizer(), this.bert()]);
+    await this.update();
+  }
+
+  later(pause = 250) {
+    if (!this.model) return;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.attempt(() => this.update()), pause);
+  }
+
+  switch() {
+    const name = `${this.layer},${this.head}`;
+    if (!this.off.delete(name)) this.off.add(name);
+    this.later(0);
+  }
+
+  update() {
+    const start = performance.now();
+    this.encoding = this.wordPiece.encode(this.a.value, this.b.value.trim() ? this.b.value : null);
+    const mask = this.buttons.map((row, layer) => row.map((_, head) => (this.off.has(`${layer},${head}`) ? 0 : 1)));
+    this.whole = this.model.forward(this.encoding);
+    this.without = this.off.size ? this.model.forward(this.encoding, mask) : this.whole;
+    this.row = Math.min(this.row, this.encoding.tokens.length - 1);
+    this.show();
+    this.say(`${this.encoding.tokens.length} pieces, computed here in ${Math.round(performance.now() - start)} ms.`);
+  }
+
+  // What is drawn: the weights of the model as it is now, with the heads that are off.
+  show() {
+    if (!this.encoding) return;
+    const { tokens, types } = this.encoding;
+    const ordinary = (i) => !this.noSpecials.firstChild.checked || !["[CLS]", "[SEP]"].includes(tokens[i]);
+    const places = tokens.map((_, i) => i).filter(ordinary);
+    const across = this.across.firstChild.checked;
+    const rows = places.filter((i) => !across || types[i] === 0);
+    const columns = places.filter((i) => !across || types[i] === 1);
+    this.buttons.forEach((buttons, layer) => buttons.forEach((button, head) => {
+      const chosen = layer === this.layer && head === this.head;
+      const off = this.off.has(`${layer},${head}`);
+      button.setAttribute("aria-pressed", String(chosen));
+      button.classList.toggle("off", off);
+      button.setAttribute("aria-label", `layer ${layer + 1}, head ${head + 1}${off ? ", off" : ""}`);
+      this.paint(button.firstChild, this.without.attentions[layer][head], rows, columns);
+    }));
+    const off = this.off.has(`${this.layer},${this.head}`);
+    this.toggle.textContent = off ? "Switch this head on" : "Switch this head off";
+    this.toggle.setAttribute("aria-pressed", String(off));
+    this.all.disabled = this.off.size === 0;
+    this.showMap(rows, columns);
+    this.showRow(columns);
+    this.showLoss();
+  }
+
+  paint(canvas, weights, rows, columns) {
+    const size = Math.max(rows.length, columns.length, 1);
+    Object.assign(canvas, { width: size, height: size });
+    const context = canvas.getContext("2d");
+    context.fillStyle = "#1d5a9e";
+    rows.forEach((i, y) => columns.forEach((j, x) => {
+      context.globalAlpha = weights[i][j];
+      context.fillRect(x, y, 1, 1);
+    }));
+  }
+
+  showMap(rows, columns) {
+    const { tokens } = this.encoding;
+    const weights = this.without.attentions[this.layer][this.head];
+    const focused = this.shadowRoot.activeElement?.dataset.row;
+    const look = (i) => h("button", {
+      type: "button", "data-row": i, "aria-pressed": String(i === this.row), "aria-label": `${tokens[i]}, place ${i}`,
+      onclick: () => { this.row = i; this.show(); },
+    }, tokens[i]);
+    this.map.replaceChildren(h("table", {},
+      h("thead", {}, h("tr", {}, h("td", { style: "--share: 0%" }), columns.map((j) => h("th", { scope: "col" }, tokens[j])))),
+      h("tbody", {}, rows.map((i) => h("tr", {}, h("th", { scope: "row" }, look(i)), columns.map((j) =>
+        h("td", { style: `--share: ${(100 * weights[i][j]).toFixed(1)}%`, title: `${tokens[i]} → ${tokens[j]}: ${weights[i][j].toFixed(3)}` })))))));
+    if (focused !== undefined) this.map.querySelector(`[data-row="${focused}"]`)?.focus();
+  }
+
+  showRow(columns) {
+    const { tokens } = this.encoding;
+    const weights = this.without.attentions[this.layer][this.head][this.row];
+    const shown = columns.reduce((sum, j) => sum + weights[j], 0);
+    this.exact.replaceChildren(
+      h("p", {}, `Layer ${this.layer + 1}, head ${this.head + 1}: where ${tokens[this.row]} looks. Shown: ${percent(shown)} of its weight.`),
+      h("div", { class: "tokens", role: "list" }, columns.map((j) =>
+        h("span", { class: "bar", role: "listitem", style: `--share: ${100 * weights[j]}%` }, `${tokens[j]} ${weights[j].toFixed(3)}`))));
+  }
+
+  // One minus the cosine between a token's last state with all heads and without some.
+  showLoss() {
+    if (!this.off.size) {
+      this.loss.replaceChildren(h("p", {}, "All heads are on."));
+      return;
+    }
+    const [whole, without] = [this.whole, this.without].map((pass) => pass.hiddenStates.at(-1));
+    const changes = whole.map((x, i) => 1 - dot(x, without[i]) / Math.sqrt(dot(x, x) * dot(without[i], without[i])));
+    const mean = changes.reduce((a, b) => a + b) / changes.length;
+    const largest = Math.max(...changes);
+    const verdict = (states) => percent(softmax([...this.model.nextSentence(states)])[0]);
+    const names = [...this.off].map((name) => name.split(",").map((i) => Number(i) + 1).join("."));
+    const nsp = this.b.value.trim() ? ` "B follows A": ${verdict(whole)} before, ${verdict(without)} now.` : "";
+    this.loss.replaceChildren(
+      h("p", {}, `Without ${names.join(", ")} (layer.head) the last states turn by ${mean.toFixed(3)} on average ` +
+        `(one minus the cosine).${nsp}`),
+      h("div", { class: "tokens", role: "list" }, changes.map((change, i) =>
+        h("span", { class: "bar", role: "listitem", style: `--share: ${(100 * change) / largest}%` }, `${this.encoding.tokens[i]} ${change.toFixed(3)}`))));
+  }
+});

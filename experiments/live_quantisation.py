@@ -1,0 +1,143 @@
+"""What it costs to store the mini-BERT's matrices in a byte a number, as the pages load them.
+
+Each row of a matrix becomes whole numbers in -127..127 and one factor (`tools/live_model.py`). The
+committed model and what comes back from the bytes read the same held-out texts.
+"""
+
+import base64
+import json
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bertbook.mini_bert import load_mini_bert
+from bertbook.pretraining import BertForPreTraining
+from bertbook.results import Results, experiment_arguments, read_results
+from bertbook.training import count_parameters
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # of the two below
+from experiments import mini_bert
+from tools import live_model
+
+NAME = "live_quantisation"
+CONFIG = {"batches": 4, "kinds": list(mini_bert.KINDS)}
+SMOKE = {"batches": 1, "kinds": ["reviews"]}
+
+
+def dequantised(stored: dict) -> dict[str, Tensor]:
+    """The weights as the browser has them: whole numbers times the factor of their row.
+
+    Args:
+        stored: what :func:`tools.live_model.quantised_weights` returns.
+
+    Returns:
+        A state dict in single precision.
+    """
+    floats = np.frombuffer(base64.b64decode(stored["floats"]), "<f4")
+    integers = np.frombuffer(base64.b64decode(stored["bytes"]), "i1")
+    state = {}
+    for name, tensor in stored["tensors"].items():
+        own = floats[tensor["floats"] :][: tensor["shape"][0]]
+        if "bytes" in tensor:
+            rows, width = tensor["shape"]
+            whole = integers[tensor["bytes"] :][: rows * width].reshape(rows, width)
+            own = whole * own[:, None]
+        state[name] = torch.tensor(own)
+    return state
+
+
+def load_quantised() -> BertForPreTraining:
+    """The mini-BERT with the weights that come back from the bytes."""
+    model, _ = load_mini_bert()
+    left = model.load_state_dict(
+        dequantised(live_model.quantised_weights()), strict=False
+    )
+    tied = [
+        name
+        for name in left.missing_keys
+        if not name.startswith("cls.predictions.decoder")
+    ]
+    if tied or left.unexpected_keys:
+        raise ValueError(f"the bytes do not fit the model: {left}")
+    model.tie_weights()
+    return model
+
+
+@torch.no_grad()
+def differences(exact, quantised, batches: list[dict], table) -> dict[str, float]:
+    """How far attention moves, and how often the best guess at [MASK] stays the same."""
+    largest, total, count, same, places = 0.0, 0.0, 0, 0, 0
+    for batch in batches:
+        both = [model(**batch, output_attentions=True) for model in (exact, quantised)]
+        keys = batch["attention_mask"].bool()
+        pairs = (keys[:, :, None] & keys[:, None])[:, None]  # [B, 1, S, S]
+        for ours, theirs in zip(*(output.attentions for output in both), strict=True):
+            gap = (ours - theirs).abs().masked_select(pairs)
+            largest = max(largest, gap.max().item())
+            total, count = total + gap.double().sum().item(), count + gap.numel()
+        hidden = mini_bert.masked_places(batch, table)
+        hidden = hidden[batch["labels"] != mini_bert.IGNORED]
+        best = [output.prediction_logits[hidden].argmax(-1) for output in both]
+        same, places = same + (best[0] == best[1]).sum().item(), places + len(best[0])
+    return {
+        "attention_largest": round(largest, 4),
+        "attention_mean": round(total / count, 6),
+        "same_best": round(same / places, 4),
+    }
+
+
+def measure(config: dict, variant: str) -> dict:
+    """Metrics of one way to store the weights: by kind of text, and the size in bytes."""
+    exact, tokenizer = load_mini_bert()
+    model = exact if variant == "float16" else load_quantised()
+    table = mini_bert.PieceTable(tokenizer.pieces)
+    metrics = {}
+    for kind in config["kinds"]:
+        recorded = read_results("mini_bert")["config"]
+        batches = mini_bert.held_out_batches(recorded, tokenizer.pieces, kind)
+        batches = batches[: config["batches"]]
+        metrics[kind] = mini_bert.measure_model(model, batches, table)
+        if model is not exact:
+            metrics[kind] |= differences(exact, model, batches, table)
+    if variant == "float16":
+        file = live_model.MINI_BERT / "model.safetensors"
+        return metrics | {"bytes": file.stat().st_size}
+    stored = live_model.quantised_weights()
+    return metrics | {
+        "bytes": sum(
+            len(base64.b64decode(stored[part])) for part in ("floats", "bytes")
+        ),
+        "script_bytes": len(json.dumps(stored, separators=(",", ":"))),
+    }
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the experiment from the command line."""
+    options = experiment_arguments(__doc__.splitlines()[0], arguments)
+    config = SMOKE if options.smoke else CONFIG
+    results = Results(
+        NAME,
+        config,
+        [0],
+        folder=options.folder,
+        resume=options.resume,
+        packages=["numpy"],
+    )
+    for variant, seed in results.missing(["float16", "int8 by rows"]):
+        start = time.perf_counter()
+        metrics = measure(config, variant)
+        results.add(
+            variant,
+            seed,
+            parameters=count_parameters(load_mini_bert()[0]),
+            wall_time_s=time.perf_counter() - start,
+            metrics=metrics,
+        )
+
+
+if __name__ == "__main__":
+    main()

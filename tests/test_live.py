@@ -1,0 +1,775 @@
+"""The book's BERT in the reader's browser: the same numbers as in Python, and figures that work."""
+
+import io
+import json
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from playwright.sync_api import sync_playwright
+from sphinx.application import Sphinx
+
+from bertbook.basic_tokenizer import BasicTokenizer
+from bertbook.mini_bert import FOLDER, load_mini_bert
+from bertbook.results import read_results
+from experiments import live_quantisation as experiment
+from tests.test_browser import FLAGS, SIZES, Visit, chromium, serve
+from tools import live_figures, live_model, page_checks
+from tools.page_checks import ROOT, SITE
+
+LIVE = ROOT / "book" / "_assets" / "static" / "live"
+TOLERANCE = 3e-5
+PAIRS = [
+    ("And it came to [MASK], that the king spoke to his servants.", None),
+    ("The acting is good, but the [MASK] is weak.", "I would not see it again."),
+    ("", None),
+    ("", ""),
+    ("[MASK]", "[MASK] [MASK]"),
+    ("He was born in London, and he died in [MASK]. " * 9, "so " * 15),
+]
+TEXTS = [
+    "",
+    " \t\n\r",
+    "Hello, World! It's 3.14 (or so)...",
+    "Das Café in ZÜRICH, naïve Ångström, Łódź ßtraße",
+    "e\u0301 u\u0308\u0323 \u1e69 \u0130I\u0131 ΑΣΣΟΣ ὈΔΥΣΣΕΎΣ",
+    "注意力机制 is 注意 and 力; カタカナ ひらがな 한국어 豈\uf900",
+    "emoji 😀👩‍👩‍👧‍👦 🏳️‍🌈 done",
+    "[MASK] [mask] [CLS][SEP] [PAD]x[UNK]",
+    "a" * 100 + " " + "a" * 101 + " " + "é" * 100 + " " + "é" * 101,
+    "unaffable unwanted running antidisestablishmentarianism",
+    "zero\u200bwidth soft\u00adhyphen bom\ufeff nul\x00 bell\x07 next\x85line \x0b \x0c",
+    "nbsp\u00a0thin\u2009ideographic\u3000line\u2028para\u2029",
+    "\ufffd private\ue000use $5 <b>&amp;</b> ~`^| «quotes» “curly” — –",
+    "\U00011070\U0001e944\U000e0041 \u2e43 \u1734 \u166d \u0897",
+    "हिन्दी العربية עִבְרִית ไทย",
+    "\U0001d165\U0001d16d 𝐁𝐨𝐥𝐝 ﬁ ½ ² K Å ;",
+]
+
+
+@pytest.fixture(scope="module")
+def browser():
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def runtime(browser):
+    """A page with the runtime, the model and the tokenizer, and nothing of the book."""
+    page = browser.new_page()
+    for path in (LIVE / "wordpiece.js", LIVE / "bert.js"):
+        page.add_script_tag(path=path)
+    for name in ("vocabulary", "weights"):
+        path = SITE / "_static" / "live" / "mini_bert" / f"{name}.js"
+        assert path.is_file(), f"{path} is not there: build the book with `make book`"
+        page.add_script_tag(path=path)
+    page.evaluate("window.tokenizer = new WordPieceTokenizer(bertFiles.vocabulary)")
+    page.evaluate("window.bert = new Bert(bertFiles.weights)")
+    return page
+
+
+@pytest.fixture(scope="module")
+def python():
+    """The committed model, the one that the browser has, and the tokenizer."""
+    model, tokenizer = load_mini_bert()
+    return model, experiment.load_quantised(), tokenizer
+
+
+@torch.no_grad()
+def in_python(model, tokenizer, a, b, head_mask=None):
+    encoding = tokenizer.encode(a, b)
+    encoded = model.bert(
+        torch.tensor([encoding.ids]),
+        token_type_ids=torch.tensor([encoding.token_type_ids]),
+        head_mask=head_mask,
+        output_hidden_states=True,
+        output_attentions=True,
+    )
+    logits, verdict = model.cls(encoded.last_hidden_state, encoded.pooler_output)
+    return {
+        "hidden": torch.stack(encoded.hidden_states)[:, 0],  # [L + 1, S, D]
+        "attentions": torch.stack(encoded.attentions)[:, 0],  # [L, H, S, S]
+        "logits": logits[0, :8],  # [8, V]
+        "verdict": verdict[0],  # [2]
+    }
+
+
+IN_BROWSER = """([a, b, mask]) => {
+  const numbers = (rows) => rows.map((row) => Array.from(row));
+  const encoding = tokenizer.encode(a, b);
+  const { hiddenStates, attentions } = bert.forward(encoding, mask);
+  const last = hiddenStates.at(-1);
+  const first = last.slice(0, 8); // all of them would be a million numbers to hand over
+  return {
+    hidden: hiddenStates.map(numbers),
+    attentions: attentions.map((heads) => heads.map(numbers)),
+    logits: numbers(first.map((state) => bert.maskedLM(state))),
+    verdict: Array.from(bert.nextSentence(last)),
+  };
+}"""
+
+
+# ------------------------------------------------------------------------------ the numbers
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=range(len(PAIRS)))
+@pytest.mark.parametrize("ablated", [False, True], ids=["whole", "without heads"])
+def test_forward_is_pythons(runtime, python, pair, ablated):
+    _, model, tokenizer = python
+    mask = None
+    if ablated:
+        mask = [[1, 0, 1, 1], [1, 1, 1, 1], [0, 1, 1, 0.5], [1, 1, 1, 0]]
+    expected = in_python(model, tokenizer, *pair, mask and torch.tensor(mask))
+    found = runtime.evaluate(IN_BROWSER, [*pair, mask])
+    for name, tolerance in [
+        ("hidden", TOLERANCE),
+        ("attentions", TOLERANCE),
+        ("logits", 1e-4),
+        ("verdict", TOLERANCE),
+    ]:
+        difference = (torch.tensor(found[name]) - expected[name]).abs().max().item()
+        print(f"{name}: {difference:.1e}")
+        assert difference < tolerance, name
+
+
+@pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))
+def test_tokenizer_is_pythons(runtime, python, text):
+    tokenizer = python[2]
+    assert runtime.evaluate("text => tokenizer.tokenize(text)", text) == (
+        tokenizer.tokenize(text)
+    )
+
+
+def test_tokenizer_cuts_at_every_character_where_pythons_does(runtime, python):
+    """Each code point between two letters: pieces are the same, words but for unknown ones."""
+    codes = [*range(0xD800), *range(0xE000, 0x33480), *range(0xE0000, 0xE0200)]
+    found = runtime.evaluate(
+        """codes => codes.map(code => {
+          const words = tokenizer.words(`a${String.fromCodePoint(code)}b`);
+          return [words.join(" "), words.flatMap(word => tokenizer.longestMatch(word)).join(" ")];
+        })""",
+        codes,
+    )
+    tokenizer, basic = python[2], BasicTokenizer()
+    other = []
+    for code, (words, pieces) in zip(codes, found, strict=True):
+        text = f"a{chr(code)}b"
+        assert pieces.split() == tokenizer.tokenize(text), hex(code)
+        if words.split(" ") != [word.text for word in basic.words(text)]:
+            other.append(code)
+    # Letters that Unicode took up after the library's tables; the vocabulary has none of them.
+    assert len(other) < 50
+
+
+def test_broken_text_is_refused(runtime):
+    for text in ("ab\ud800", "\udc00", "x\udfff\ud83d"):
+        place = next(i for i, c in enumerate(text) if 0xD800 <= ord(c) < 0xE000)
+        escaped = "".join(f"\\u{ord(c):04x}" for c in text)
+        call = f"tokenizer.tokenize('{escaped}')"
+        told = runtime.evaluate(
+            f"() => {{ try {{ {call} }} catch (e) {{ return e.message }} }}"
+        )
+        assert told == f"position {place} of the text holds half of a surrogate pair"
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("tokenizer.encode('so '.repeat(127))", "129 pieces .* at most 128 fit"),
+        ("bert.forward({ids: [8192], types: [0]})", "no row for piece 8192 of type 0"),
+        ("bert.forward({ids: [7], types: [2]})", "piece 7 of type 2 at position 0"),
+        (
+            "bert.forward({ids: Array(129).fill(7), types: Array(129).fill(0)})",
+            "at position 128",
+        ),
+    ],
+)
+def test_errors_name_the_value(runtime, call, told):
+    found = runtime.evaluate(
+        f"() => {{ try {{ {call} }} catch (e) {{ return e.message }} }}"
+    )
+    assert re.search(told, found)
+
+
+def test_time_of_twelve_tokens(runtime):
+    milliseconds = runtime.evaluate("""() => {
+      const encoding = tokenizer.encode("the king spoke to his servants in the house .");
+      bert.forward(encoding);
+      const start = performance.now();
+      const { hiddenStates } = bert.forward(encoding);
+      bert.maskedLM(hiddenStates[4][3]);
+      return [encoding.ids.length, performance.now() - start];
+    }""")
+    print("{:.0f} tokens: {:.0f} ms".format(*milliseconds))
+    assert milliseconds[0] == 12
+
+
+def test_the_runtime_is_short_enough_to_be_read():
+    for name in ("bert.js", "wordpiece.js"):
+        lines = (LIVE / name).read_text("utf-8").splitlines()
+        assert len(lines) < 150
+        assert max(map(len, lines)) <= 86  # the page shows them without scrolling
+
+
+# --------------------------------------------------------------------------- what is stored
+
+
+def test_a_quantised_row_is_within_half_a_step():
+    row = (0.5, -1.27, 0.003, 0.0)
+    factor, stored = live_model.quantise(row)
+    whole = np.frombuffer(stored, "i1")
+    assert whole.tolist() == [50, -127, 0, 0]
+    assert np.abs(whole * factor - row).max() <= factor / 2
+    assert live_model.quantise((0.0, 0.0)) == (0.0, bytes(2))
+
+
+def test_all_weights_are_within_half_a_step(python):
+    exact = python[0].state_dict()
+    stored = live_model.quantised_weights(FOLDER)["tensors"]
+    found = experiment.dequantised(live_model.quantised_weights(FOLDER))
+    missing = set(exact) - set(found)
+    assert missing == {
+        "cls.predictions.decoder.bias",
+        "cls.predictions.decoder.weight",
+    }
+    for name, value in found.items():
+        if "bytes" in stored[name]:
+            step = exact[name].abs().amax(1, keepdim=True) / 127
+            assert ((value - exact[name]).abs() <= 0.5001 * step).all(), name
+        else:
+            assert value.equal(exact[name]), name
+
+
+def test_files_are_written_once(tmp_path):
+    live_model.write_model(tmp_path)
+    files = sorted(tmp_path.iterdir())
+    assert [file.name for file in files] == ["vocabulary.js", "weights.js"]
+    built = SITE / "_static" / "live" / "mini_bert"
+    for file in files:
+        assert file.read_bytes() == (built / file.name).read_bytes()
+    times = [file.stat().st_mtime_ns for file in files]
+    live_model.write_model(tmp_path)
+    assert [file.stat().st_mtime_ns for file in files] == times
+    files[0].write_text("// another origin\n")
+    live_model.write_model(tmp_path)
+    assert files[0].read_bytes() == (built / files[0].name).read_bytes()
+    assert files[1].stat().st_mtime_ns == times[1]
+
+
+def test_other_numbers_are_refused(tmp_path):
+    header = b'{"a":{"dtype":"I64","shape":[1],"data_offsets":[0,8]}}'
+    file = tmp_path / "model.safetensors"
+    file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
+    with pytest.raises(ValueError, match="a has dtype I64, expected F16 or F32"):
+        list(live_model.read_safetensors(file))
+
+
+# ------------------------------------------------------------------- what quantising costs
+
+
+@pytest.fixture(scope="module")
+def record():
+    runs = read_results("live_quantisation")["runs"]
+    return {run["variant"]: run["metrics"] for run in runs}
+
+
+@pytest.mark.parametrize("kind", experiment.CONFIG["kinds"])
+def test_bytes_cost_hardly_anything(record, kind):
+    before, after = (record[name][kind] for name in ("float16", "int8 by rows"))
+    assert before["places"] == after["places"] > 2000
+    assert abs(after["cross_entropy"] - before["cross_entropy"]) < 0.01
+    assert abs(after["top_1"] - before["top_1"]) < 0.01
+    assert 0.95 < after["same_best"] < 1
+    assert after["attention_mean"] < 0.001
+    assert 0.01 < after["attention_largest"] < 0.3
+
+
+def test_the_record_of_the_bytes_can_be_measured_again(record):
+    assert read_results("live_quantisation")["config"] == experiment.CONFIG
+    found = experiment.measure(
+        {**experiment.CONFIG, "kinds": ["reviews"]}, "int8 by rows"
+    )
+    expected = record["int8 by rows"]
+    assert found["bytes"] == expected["bytes"]
+    assert found["script_bytes"] == expected["script_bytes"]
+    assert found["reviews"] == pytest.approx(expected["reviews"], abs=0.003)
+
+
+def test_the_smoke_run_writes_and_resumes(tmp_path):
+    experiment.main(["--smoke", "--folder", str(tmp_path)])
+    file = tmp_path / "live_quantisation.json"
+    before = file.read_text()
+    assert [run["variant"] for run in json.loads(before)["runs"]] == [
+        "float16",
+        "int8 by rows",
+    ]
+    experiment.main(["--smoke", "--resume", "--folder", str(tmp_path)])
+    assert file.read_text() == before
+
+
+def test_the_page_has_the_measured_numbers():
+    text = page_checks.read("live/runtime.html").article.get_text()
+    numbers = live_figures.measured_numbers(read_results("live_quantisation"))
+    assert len(numbers) == 4 + 5 * 3
+    for name, number in numbers.items():
+        assert number in text, name
+    assert f"more than {TOLERANCE:.5f};" in text
+    assert "{{" not in text
+
+
+# ------------------------------------------------------------------------------- the figures
+
+FIGURES = {
+    "soft-lookup": "q1_attention/attention.html",
+    "score-scale": "q1_attention/attention.html",
+    "input-builder": "q3_bert_input/input.html",
+    "head-lab": "q3_bert_input/inside_bert.html",
+    "masking-rule": "q4_pretraining/masking.html",
+    "mask-lab": "q4_pretraining/pretraining.html",
+}
+
+
+@pytest.fixture(scope="module")
+def home():
+    """The book under an address with a folder in it."""
+    server, address = serve(SITE.parent)
+    yield f"{address}{SITE.name}/"
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.fixture
+def figure(browser, home):
+    """Opens a figure's page; returns the visit and the figure, which is not on the screen yet."""
+    contexts = []
+
+    def open_page(name, address=home, **options):
+        options = {"viewport": SIZES["desk"], "color_scheme": "light"} | options
+        contexts.append(browser.new_context(**options))
+        seen = Visit(contexts[-1].new_page(), address)
+        seen.page.goto(address + FIGURES[name])
+        return seen, seen.page.locator(f"live-{name}")
+
+    yield open_page
+    for context in contexts:
+        context.close()
+
+
+def ready(seen, element, text):
+    """Brings the figure on the screen and waits for a text in it."""
+    element.scroll_into_view_if_needed()
+    element.get_by_text(text).first.wait_for(timeout=60_000)
+    return seen.page
+
+
+def loaded(seen):
+    names = [response.url.split("/")[-1] for response in seen.responses]
+    return [name.split("?")[0] for name in names if "/live/" in name or ".js" in name]
+
+
+def test_every_figure_stands_on_its_page_and_scripts_on_no_other():
+    assert set(FIGURES) == set(live_figures.FIGURES)
+    for name in page_checks.contents():
+        page = page_checks.read(name)
+        found = [tag.name for tag in page.soup.find_all(re.compile("^live-"))]
+        assert found == [
+            f"live-{figure}" for figure, at in FIGURES.items() if at == name
+        ]
+        scripts = page.soup.find_all("script", src=re.compile("_static/live/"))
+        assert bool(scripts) == bool(found), name
+
+
+@pytest.mark.parametrize("name", FIGURES)
+@pytest.mark.parametrize("size", SIZES)
+def test_nothing_jumps(figure, name, size):
+    seen, element = figure(name, viewport=SIZES[size])
+    before = element.bounding_box()["height"]
+    element.scroll_into_view_if_needed()
+    seen.settle()
+    seen.page.wait_for_timeout(1500)
+    assert element.bounding_box()["height"] == pytest.approx(before, abs=2)
+    assert seen.problems == []
+
+
+def test_weights_come_when_they_are_needed_and_once(figure):
+    seen, element = figure("mask-lab")
+    seen.settle()
+    assert "weights.js" not in str([each.url for each in seen.responses])
+    # A second figure of the same page uses the same model.
+    element.evaluate("figure => figure.after(figure.cloneNode(true))")
+    ready(seen, element.first, "computed here in")
+    ready(seen, element.nth(1), "computed here in")
+    urls = [each.url for each in seen.responses]
+    assert sum("weights.js" in url for url in urls) == 1
+    assert sum("vocabulary.js" in url for url in urls) == 1
+    assert seen.problems == []
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_without_scripts_and_on_paper(figure, name):
+    seen, element = figure(name, java_script_enabled=False)
+    assert "that needs a browser with scripts" in element.inner_text()
+    assert element.locator("p").is_visible()
+    seen, element = figure(name)
+    seen.page.emulate_media(media="print")
+    assert not element.is_visible()
+
+
+def test_mask_lab_fills_in_as_python_does(figure, python):
+    seen, element = figure("mask-lab", address=f"{SITE.as_uri()}/")  # no server needed
+    page = ready(seen, element, "computed here in")
+    _, model, tokenizer = python
+
+    def compare(a, b, place):
+        encoding = tokenizer.encode(a, b)
+        ids = torch.tensor([encoding.ids])
+        ids[0, place] = tokenizer.mask_id
+        with torch.no_grad():
+            encoded = model.bert(
+                ids,
+                token_type_ids=torch.tensor([encoding.token_type_ids]),
+                output_hidden_states=True,
+            )
+            states = torch.stack(encoded.hidden_states)[:, 0, place]  # [L + 1, D]
+            logits = model.cls.predictions(states)  # [L + 1, V]
+            verdict = model.cls.seq_relationship(encoded.pooler_output).softmax(-1)
+        best = logits.topk(10).indices.tolist()
+        shown = element.locator("tbody tr").evaluate_all(
+            "rows => rows.map(row => [...row.querySelectorAll('.piece')].map(x => x.textContent))"
+        )
+        expected = [[tokenizer.pieces[n] for n in row] for row in best]
+        assert [list(column) for column in zip(*shown, strict=True)] == expected
+        if b:
+            told = element.locator(".verdict").inner_text()
+            assert f"{100 * verdict[0, 0].item():.0f}\xa0%" in told
+        return expected[-1]
+
+    a = "And it came to pass, that the king spoke to his servants."
+    b = "And they said unto him, We will do it."
+    assert compare(a, b, 5)[0] == "pass"
+
+    # By keyboard: show "pass" again, hide "king".
+    element.get_by_role("button", name="pass", exact=True).press("Enter")
+    element.get_by_text("Hide a token, or type").wait_for()
+    button = element.get_by_role("button", name="king", exact=True)
+    button.press("Space")
+    element.get_by_text("after layer 4").wait_for()
+    assert button.get_attribute("aria-pressed") == "true"
+    assert (
+        page.evaluate("document.activeElement.shadowRoot.activeElement.textContent")
+        == "king"
+    )
+    compare(a, b, 9)
+
+    text = "The <b>film</b> is [MASK]."
+    element.get_by_label("Sentence B").fill("")
+    element.get_by_label("Sentence A").fill(text)
+    element.get_by_text("type a sentence B").wait_for()
+    compare(text, None, tokenizer.encode(text).tokens.index("[MASK]"))
+    assert element.locator("b").count() == 0
+
+    element.get_by_label("Sentence A").fill("so " * 127)
+    element.get_by_text("129 pieces with the special ones, at most 128 fit").wait_for()
+    assert seen.problems == []
+
+
+def test_masking_rule_converges_and_rounds_as_python_does(figure):
+    seen, element = figure("masking-rule")
+    ready(seen, element, "selected")
+    element.get_by_text("masked, asked").first.wait_for()
+
+    def row(name):
+        cells = element.get_by_role("row", name=re.compile(f"^{name}")).get_by_role(
+            "cell"
+        )
+        return [float(text.strip("\xa0%")) for text in cells.all_inner_texts()]
+
+    for _ in range(5):
+        element.get_by_role("button", name="Draw 100 times").click()
+    assert row("selected")[1] > 2000
+    for name, share in (("masked", 80), ("random", 10), ("kept", 10)):
+        assert abs(row(name)[2] - share) < 5  # five standard deviations and more
+        assert row(name)[4] == pytest.approx(
+            row(name)[2] * row("selected")[4] / 100, abs=0.11
+        )
+    element.get_by_role("textbox", name="Text").fill(
+        "one two three four five six seven eight nine ten"
+    )
+    assert row("selected")[:2] == [2, 2]  # 1.5 to the even number
+    element.get_by_label("Rate").press("ArrowRight")
+    element.get_by_label("Rate").press("ArrowRight")
+    assert row("selected")[:2] == [2, 2]  # 2.5 to the even number
+    selected = element.locator(".selected")
+    assert selected.count() == 2
+    assert not any(
+        "[CLS]" in text or "[SEP]" in text for text in selected.all_inner_texts()
+    )
+    assert seen.problems == []
+
+
+def test_soft_lookup_opens_on_the_chapters_numbers(figure):
+    seen, element = figure("soft-lookup")
+    ready(seen, element, "Output: (6.00, 7.00)")
+    weights = element.locator("td.bar")
+    assert weights.all_inner_texts() == ["0.125", "0.250", "0.625"]
+    element.get_by_label("sharpness").press("Home")
+    assert weights.all_inner_texts() == ["0.333"] * 3
+    element.get_by_text("with β = 0 the keys do not matter").wait_for()
+    element.get_by_label("sharpness").press("End")
+    assert float(weights.nth(2).inner_text()) > 0.99
+    element.get_by_label("q₂").press("Home")
+    assert float(weights.nth(1).inner_text()) > 0.99
+    assert seen.problems == []
+
+
+def test_score_scale_shows_what_the_scale_does(figure):
+    seen, element = figure("score-scale")
+    ready(seen, element, "no scale")
+    element.get_by_label("width d").press("End")
+    best = {name: [] for name in ("no scale", "1/√d", "1/d")}
+    for _ in range(20):
+        element.get_by_role("button", name="Draw again").click()
+        for name, text in zip(
+            best, element.locator(".told").all_inner_texts(), strict=True
+        ):
+            best[name].append(float(re.search(r"keys (\d+)", text)[1]))
+    assert np.mean(best["no scale"]) > 70
+    assert 5 < np.mean(best["1/√d"]) < 30
+    assert np.mean(best["1/d"]) < 3
+    assert seen.problems == []
+
+
+def test_head_lab_shows_pythons_weights_and_what_a_head_is_worth(figure, python):
+    seen, element = figure("head-lab")
+    page = ready(seen, element, "computed here in")
+    _, model, tokenizer = python
+    a, b = (
+        "The king sent his servants to the city.",
+        "They came to the city and told the king.",
+    )
+    tokens = tokenizer.encode(a, b).tokens
+    whole = in_python(model, tokenizer, a, b)
+
+    def cells():
+        return element.locator(".map tbody tr").evaluate_all(
+            "rows => rows.map(row => [...row.querySelectorAll('td')].map(cell => cell.title))"
+        )
+
+    def expect(weights, rows, columns):
+        expected = [
+            [f"{tokens[i]} → {tokens[j]}: {weights[i, j]:.3f}" for j in columns]
+            for i in rows
+        ]
+        for found, wanted in zip(cells(), expected, strict=True):
+            for one, other in zip(found, wanted, strict=True):
+                assert one[:-5] == other[:-5]
+                assert float(one[-5:]) == pytest.approx(float(other[-5:]), abs=0.0011)
+
+    places = range(len(tokens))
+    expect(whole["attentions"][0, 0], places, places)
+    element.get_by_label("hide [CLS] and [SEP]").check()
+    words = [i for i in places if tokens[i] not in ("[CLS]", "[SEP]")]
+    expect(whole["attentions"][0, 0], words, words)
+    element.get_by_label("only from A to B").check()
+    middle = tokens.index("[SEP]")
+    expect(
+        whole["attentions"][0, 0],
+        [i for i in words if i < middle],
+        [i for i in words if i > middle],
+    )
+    element.get_by_label("hide [CLS] and [SEP]").uncheck()
+    element.get_by_label("only from A to B").uncheck()
+
+    def loss_without(layer, head):
+        button = element.get_by_role("button", name=f"layer {layer}, head {head}")
+        button.press("Enter")
+        assert button.get_attribute("aria-pressed") == "true"
+        element.get_by_role("button", name="Switch this head off").press("Enter")
+        told = element.get_by_text(f"Without {layer}.{head} (layer.head)")
+        told.wait_for()
+        mask = torch.ones(4, 4)
+        mask[layer - 1, head - 1] = 0
+        without = in_python(model, tokenizer, a, b, mask)
+        turned = 1 - torch.cosine_similarity(
+            whole["hidden"][-1], without["hidden"][-1], dim=-1
+        )
+        shown = float(re.search(r"turn by (\d\.\d+)", told.inner_text())[1])
+        assert shown == pytest.approx(turned.mean().item(), abs=0.0011)
+        shares = [x["verdict"].softmax(-1)[0].item() for x in (whole, without)]
+        assert "{:.0f}\xa0% before, {:.0f}\xa0% now".format(
+            *(100 * x for x in shares)
+        ) in (told.inner_text())
+        expect(without["attentions"][layer - 1, head - 1], places, places)
+        element.get_by_role("button", name="All heads on").click()
+        element.get_by_text("All heads are on.").wait_for()
+        return shown
+
+    # What the figure asks the reader to find.
+    assert loss_without(1, 1) > 5 * loss_without(3, 4)
+    assert whole["attentions"][2, 3, :middle, middle + 1 :].sum(1).mean() > 0.5
+    element.get_by_role("button", name="king, place 2").press("Enter")
+    focused = page.evaluate("document.activeElement.shadowRoot.activeElement.ariaLabel")
+    assert focused == "king, place 2"
+    element.get_by_text("where king looks").wait_for()
+    assert seen.problems == []
+
+
+STRIPES = """canvas => {
+  const { data } = canvas.getContext("2d").getImageData(0, 0, 1, 24);
+  // Red is stronger than blue in brown; the last of four is how strong the colour is.
+  return Array.from({ length: 24 }, (_, i) =>
+    (data[4 * i] > data[4 * i + 2] ? -1 : 1) * data[4 * i + 3] / 255);
+}"""
+
+
+def test_input_builder_builds_what_python_reads(figure, python):
+    seen, element = figure("input-builder")
+    ready(seen, element, "The first 24 of 256 numbers")
+    _, model, tokenizer = python
+
+    def row(name):
+        found = element.get_by_role("row").filter(
+            has=seen.page.get_by_role("rowheader", name=name, exact=True)
+        )
+        return found.locator("td")
+
+    def compare(a, b, pads):
+        encoding = tokenizer.encode(a, b)
+        count = len(encoding.ids)
+        rows = {
+            "number": encoding.ids + [0] * pads,
+            "segment": encoding.token_type_ids + [0] * pads,
+            "position": list(range(count + pads)),
+            "mask": [1] * count + [0] * pads,
+        }
+        heads = element.locator(".rows thead th").all_inner_texts()
+        assert heads == encoding.tokens + ["[PAD]"] * pads
+        for name, numbers in rows.items():
+            assert row(name).all_inner_texts() == [str(number) for number in numbers], (
+                name
+            )
+        with torch.no_grad():
+            vectors = model.bert.embeddings(
+                torch.tensor([rows["number"]]), torch.tensor([rows["segment"]])
+            )[0]
+        for i in (0, 4, count - 1):
+            shown = row("= normalised").nth(i).locator("canvas").evaluate(STRIPES)
+            expected = (vectors[i, :24] / 2).clamp(-1, 1).tolist()
+            assert shown == pytest.approx(expected, abs=0.01)
+
+    compare("The film is unwatchable.", "Disappointingly, nobody laughed.", 3)
+    tries = element.locator(".tries li")
+    assert tries.count() == 15
+    assert element.locator(".tries .found").all_inner_texts() == [
+        "unw ✓",
+        "##atch ✓",
+        "##able ✓",
+    ]
+    element.get_by_role("button", name="From the start").press("Enter")
+    assert tries.all_inner_texts() == ["unwatchable ✗"]
+    element.get_by_role("button", name="Next try").press("Enter")
+    assert tries.all_inner_texts() == ["unwatchable ✗", "unwatchabl ✗"]
+
+    element.get_by_role("slider").press("Home")
+    element.get_by_label("Sentence B").fill("")
+    element.get_by_label("Sentence A").fill("注意 is all, qq\u2603z")
+    element.get_by_role("button", name="qq\u2603z").click()
+    element.get_by_role("button", name="To the end").click()
+    element.get_by_text("Pieces: [UNK]").wait_for()
+    compare("注意 is all, qq\u2603z", None, 0)
+    assert seen.problems == []
+
+
+# --------------------------------------------------------------------------- the directive
+
+
+@pytest.fixture
+def sphinx(tmp_path, monkeypatch):
+    """Builds a page of Markdown by Sphinx alone; returns its text and the warnings."""
+    monkeypatch.syspath_prepend(str(ROOT / "tools"))
+    book = tmp_path / "book"
+    book.mkdir()
+    (book / "other.md").write_text("# Other\n\nText.\n")
+
+    def build(text, builder="html"):
+        (book / "index.md").write_text(
+            f"# Page\n\n{text}\n\n```{{toctree}}\nother\n```\n"
+        )
+        warnings = io.StringIO()
+        app = Sphinx(
+            book,
+            None,
+            tmp_path / builder,
+            tmp_path / "trees",
+            builder,
+            confoverrides={
+                "extensions": ["myst_parser", "live_figures"],
+                "html_static_path": [str(LIVE.parent)],
+                "myst_enable_extensions": ["substitution"],
+                "html_theme": "basic",
+            },
+            status=None,
+            warning=warnings,
+            freshenv=True,
+        )
+        app.build()
+        return tmp_path / builder, warnings.getvalue()
+
+    return build
+
+
+FIGURE = "```{live} soft-lookup\nNo *scripts*.\n```"
+
+
+def test_directive_adds_scripts_to_its_page_only(sphinx):
+    out, warnings = sphinx(FIGURE)
+    text = (out / "index.html").read_text("utf-8")
+    assert "<live-soft-lookup><p>No <em>scripts</em>.</p>" in text
+    scripts = re.findall(r'<script defer="defer" src="_static/live/([\w-]+)\.js', text)
+    assert scripts == ["figure", "soft-lookup"]
+    assert "live/" not in (out / "other.html").read_text("utf-8")
+    assert not (out / "_static" / "live" / "mini_bert").exists()  # nobody asked for it
+    assert "live" not in warnings
+
+
+def test_directive_leaves_nothing_where_pages_are_no_html(sphinx):
+    out, _ = sphinx(FIGURE, "text")
+    text = (out / "index.txt").read_text("utf-8")
+    assert "Page" in text
+    assert "scripts" not in text
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (
+            "```{live} soft-looking\nText.\n```",
+            "no live figure soft-looking, expected one of",
+        ),
+        ("```{live} soft-lookup\n```", "no text for readers without scripts"),
+    ],
+)
+def test_directive_refuses_what_it_does_not_know(sphinx, text, told):
+    _, warnings = sphinx(text)
+    assert told in warnings
+
+
+def test_pages_are_built_without_torch():
+    code = (
+        "import sys; sys.path[:0] = ['tools']; import live_model, live_figures; "
+        "live_model.ranges(str.isspace); live_model.vocabulary(); "
+        "print('torch' in sys.modules, 'numpy' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout.split() == ["False", "False"]
