@@ -35,7 +35,7 @@ MAX_WEIGHT = 1_500_000  # bytes, uncompressed
 
 # Waits for the formulas, but not for ever: what is not typeset by then is found by UNFINISHED.
 TYPESET = """() => Promise.race([
-  new Promise(done => setTimeout(done, 20000)),
+  new Promise(done => setTimeout(done, 60000)),
   (async () => {
     if (!document.querySelector("script[src*='mathjax/startup']")) return;
     while (!window.MathJax?.startup?.promise) await new Promise(done => setTimeout(done, 20));
@@ -163,13 +163,13 @@ class Visit:
             self.problems.append(f"{line.type}: {line.text}")
 
     def open(self, name, scripts=True):
-        self.page.goto(self.home + name)
+        self.page.goto(self.home + name, timeout=120_000)  # on a busy machine
         if scripts:
             self.page.evaluate(TYPESET)
         self.settle()
         return self
 
-    def settle(self, seconds=20):
+    def settle(self, seconds=60):
         """Waits until nothing has been loading for a moment."""
         end, quiet = time.monotonic() + seconds, 0
         while quiet < 3:
