@@ -352,7 +352,7 @@ def figure(browser, home):
         options = {"viewport": SIZES["desk"], "color_scheme": "light"} | options
         contexts.append(browser.new_context(**options))
         seen = Visit(contexts[-1].new_page(), address)
-        seen.page.goto(address + FIGURES[name])
+        seen.page.goto(address + FIGURES[name], timeout=120_000)
         return seen, seen.page.locator(f"live-{name}")
 
     yield open_page
