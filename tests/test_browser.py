@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import TimeoutError, sync_playwright
+from playwright.sync_api import TimeoutError
 
 from tools import page_checks
 from tools.page_checks import ROOT, SITE
@@ -103,14 +103,6 @@ def chromium():
     if not path or not Path(path).is_file():
         pytest.fail("no Chromium found: install it, or set CHROMIUM to its path")
     return path
-
-
-@pytest.fixture(scope="session")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="session")

@@ -9,14 +9,13 @@ import sys
 import numpy as np
 import pytest
 import torch
-from playwright.sync_api import sync_playwright
 from sphinx.application import Sphinx
 
 from bertbook.basic_tokenizer import BasicTokenizer
 from bertbook.mini_bert import FOLDER, load_mini_bert
 from bertbook.results import read_results
 from experiments import live_quantisation as experiment
-from tests.test_browser import FLAGS, SIZES, Visit, chromium, serve
+from tests.test_browser import SIZES, Visit, serve
 from tools import live_figures, live_model, page_checks
 from tools.page_checks import ROOT, SITE
 
@@ -48,14 +47,6 @@ TEXTS = [
     "हिन्दी العربية עִבְרִית ไทย",
     "\U0001d165\U0001d16d 𝐁𝐨𝐥𝐝 ﬁ ½ ² K Å ;",
 ]
-
-
-@pytest.fixture(scope="module")
-def browser():
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")
