@@ -155,3 +155,19 @@ class LiveFigure extends HTMLElement {
     return loadOnce("weights", this.getAttribute("weights"), (file) => new Bert(file));
   }
 }
+
+// A figure that runs the whole model: `update()` computes anew and draws.
+class ModelFigure extends LiveFigure {
+  async start() {
+    this.say("The model is loading: 7 MB.");
+    [this.wordPiece, this.model] = await Promise.all([this.tokenizer(), this.bert()]);
+    await this.update();
+  }
+
+  // Waits for a pause in the reader's typing.
+  later(pause = 250) {
+    if (!this.model) return;
+    clearTimeout(this.timer);
+    this.timer = setTimeout(() => this.attempt(() => this.update()), pause);
+  }
+}

@@ -1,7 +1,7 @@
 // All heads of the book's BERT on the reader's own pair, and what is lost without one of them.
 "use strict";
 
-customElements.define("live-head-lab", class extends LiveFigure {
+customElements.define("live-head-lab", class extends ModelFigure {
   static title = "Live: all 16 heads of the mini-BERT";
   static hint = "Switch this head off and see what the output loses. Then choose layer 3, head 4, which looks from " +
     "A to B most of all, and switch that one off: is the loss larger?";
@@ -61,18 +61,6 @@ customElements.define("live-head-lab", class extends LiveFigure {
       onclick: () => { this.layer = layer; this.head = head; this.show(); },
     }, h("canvas", { width: 1, height: 1 }))));
     this.heads.append(...this.buttons.flatMap((row, layer) => [h("span", {}, `layer ${layer + 1}`), ...row]));
-  }
-
-  async start() {
-    this.say("The model is loading: 7 MB.");
-    [this.wordPiece, this.model] = await Promise.all([this.tokenizer(), this.bert()]);
-    await this.update();
-  }
-
-  later(pause = 250) {
-    if (!this.model) return;
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.attempt(() => this.update()), pause);
   }
 
   switch() {

@@ -1,7 +1,7 @@
 // From two typed sentences to what BERT's first layer reads: pieces, four rows of numbers, a sum.
 "use strict";
 
-customElements.define("live-input-builder", class extends LiveFigure {
+customElements.define("live-input-builder", class extends ModelFigure {
   static title = "Live: build the input";
   static hint = "Choose a word and step through the longest match. Then empty sentence B, or write one word twice: " +
     "which rows and which stripes change?";
@@ -39,18 +39,6 @@ customElements.define("live-input-builder", class extends LiveFigure {
     box.append(this.a.parentElement, this.b.parentElement, this.words,
       h("div", { class: "controls" }, move("From the start", () => 1), move("Next try", (step) => step + 1), move("To the end", () => Infinity), padding),
       this.tries, this.rows);
-  }
-
-  async start() {
-    this.say("The model is loading: 7 MB.");
-    [this.wordPiece, this.model] = await Promise.all([this.tokenizer(), this.bert()]);
-    await this.update();
-  }
-
-  later(pause = 250) {
-    if (!this.model) return;
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.attempt(() => this.update()), pause);
   }
 
   update() {

@@ -1,7 +1,7 @@
 // Click a token away: what does the book's BERT put in its place, after each of its layers?
 "use strict";
 
-customElements.define("live-mask-lab", class extends LiveFigure {
+customElements.define("live-mask-lab", class extends ModelFigure {
   static title = "Live: hide a token";
   static hint = "Click a token to hide it. Then change a word far from it: does the guess change? " +
     "And does sentence B follow?";
@@ -46,13 +46,6 @@ customElements.define("live-mask-lab", class extends LiveFigure {
 
   encode() {
     return this.wordPiece.encode(this.a.value, this.b.value.trim() ? this.b.value : null);
-  }
-
-  // Waits for a pause in the reader's typing.
-  later(pause = 250) {
-    if (!this.model) return;
-    clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.attempt(() => this.update()), pause);
   }
 
   update() {
