@@ -6,6 +6,7 @@ from torch import nn
 
 from bertbook.training import (
     count_parameters,
+    lstm_precision,
     minibatches,
     seed_everything,
     train,
@@ -264,3 +265,23 @@ def test_what_is_spared_does_not_decay(tmp_path):
     assert only == [True, False, True, False]
     with pytest.raises(ValueError, match=r"without_decay.*'0.bias', '3.bias'"):
         shrunk(None, checkpoint=file)
+
+
+@pytest.mark.parametrize("native", [True, False])
+def test_an_lstm_runs_under_bfloat16_autocast_on_every_processor(native, monkeypatch):
+    """Without AVX-512 the library's own bfloat16 LSTM raises an error."""
+    if not native:
+        name = "_is_mkldnn_bf16_supported"
+        monkeypatch.setattr(torch.ops.mkldnn, name, lambda: False)
+    able = torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    lstm, linear, inputs = nn.LSTM(5, 4), nn.Linear(4, 2), INPUTS[None]
+    with torch.autocast("cpu", torch.bfloat16):
+        with lstm_precision():
+            states, _ = lstm(inputs)
+        outputs = linear(states)
+    assert states.dtype == (torch.bfloat16 if able else torch.float32)
+    assert outputs.dtype == torch.bfloat16
+    outputs.float().sum().backward()
+    assert lstm.weight_hh_l0.grad.isfinite().all()
+    with lstm_precision():
+        assert lstm(inputs)[0].dtype == linear(inputs[..., :4]).dtype == torch.float32

@@ -15,6 +15,7 @@ from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from bertbook.attention import masked_softmax, padding_mask
 from bertbook.seq2seq import check_symbols
 from bertbook.symbols import BEGIN, END, PAD
+from bertbook.training import lstm_precision
 
 __all__ = ["LSTMTranslator", "LSTMTranslatorConfig"]
 
@@ -106,7 +107,8 @@ class LSTMTranslator(nn.Module):
         packed = pack_padded_sequence(
             self.embed(source), lengths, batch_first=True, enforce_sorted=False
         )
-        states, last = self.encoder(packed)
+        with lstm_precision():
+            states, last = self.encoder(packed)
         states, _ = pad_packed_sequence(
             states, batch_first=True, total_length=source.shape[1]
         )
@@ -121,7 +123,8 @@ class LSTMTranslator(nn.Module):
         self, inputs: Tensor, state: tuple[Tensor, Tensor], memory: Tensor, mask: Tensor
     ) -> tuple[Tensor, tuple[Tensor, Tensor], Tensor]:
         """Logits ``[B, T, V]``, the state after the last step, the weights ``[B, T, S]``."""
-        hidden, state = self.decoder(self.embed(inputs), state)  # [B, T, D]
+        with lstm_precision():
+            hidden, state = self.decoder(self.embed(inputs), state)  # [B, T, D]
         scores = self.score(hidden) @ memory.transpose(1, 2)  # [B, T, S]
         weights = masked_softmax(scores, mask)  # [B, T, S]
         joined = torch.cat([weights @ memory, hidden], dim=-1)  # [B, T, 2D]

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 from bertbook.masking import IGNORED
 from bertbook.pretraining import BertPreTrainingOutput
+from bertbook.training import lstm_precision
 
 __all__ = ["LSTMForMaskedLM", "NeighbourModel"]
 
@@ -151,8 +152,10 @@ class LSTMForMaskedLM(nn.Module):
         packed = nn.utils.rnn.pack_padded_sequence(
             self.embedding(input_ids), lengths, batch_first=True, enforce_sorted=False
         )
+        with lstm_precision():
+            packed, _ = self.lstm(packed)
         states, _ = nn.utils.rnn.pad_packed_sequence(
-            self.lstm(packed)[0], batch_first=True, total_length=input_ids.shape[1]
+            packed, batch_first=True, total_length=input_ids.shape[1]
         )  # [B, S, 2·units]
         selected = labels != IGNORED  # [B, S]
         states = self.norm(F.gelu(self.transform(states[selected])))  # [N, D]

@@ -19,12 +19,27 @@ from tqdm import tqdm
 
 __all__ = [
     "count_parameters",
+    "lstm_precision",
     "minibatches",
     "seed_everything",
     "train",
     "trained_tensors",
     "write_atomically",
 ]
+
+
+def lstm_precision() -> torch.autocast:
+    """Around an ``nn.LSTM`` that may run under bfloat16 autocast: float32 where it must be.
+
+    PyTorch's bfloat16 LSTM on a processor comes from oneDNN, which needs AVX-512 on x86; without it
+    the call ends in "could not create a primitive descriptor". There autocast is switched off for
+    what stands inside; everywhere else it stays as it is.
+    """
+    able = (
+        not torch.backends.mkldnn.is_available()
+        or torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    )
+    return torch.autocast("cpu", enabled=torch.is_autocast_enabled("cpu") and able)
 
 
 def train(
