@@ -478,6 +478,7 @@ FIGURES = {
     "soft-lookup": "q1_attention/attention.html",
     "score-scale": "q1_attention/attention.html",
     "input-builder": "q3_bert_input/input.html",
+    "contexts": "q3_bert_input/inside_bert.html",
     "head-lab": "q3_bert_input/inside_bert.html",
     "masking-rule": "q4_pretraining/masking.html",
     "mask-lab": "q4_pretraining/pretraining.html",
@@ -692,6 +693,155 @@ def test_score_scale_shows_what_the_scale_does(figure):
     assert np.mean(best["no scale"]) > 70
     assert 5 < np.mean(best["1/√d"]) < 30
     assert np.mean(best["1/d"]) < 3
+    assert seen.problems == []
+
+
+def occurrences(model, tokenizer, word, sentences):
+    """Cosines of a word's occurrences [L + 1, N, N] and of different pieces [L + 1]."""
+    pieces, found, rest, ids, source = tokenizer.tokenize(word), [], [], [], []
+    for number, sentence in enumerate(sentences):
+        encoding = tokenizer.encode(sentence)
+        hidden = in_python(model, tokenizer, sentence, None)["hidden"]
+        text = " ".join(encoding.tokens) + " "
+        start = re.search(re.escape(" ".join(pieces)) + " (?!##)", text).start()
+        at = text[:start].count(" ")
+        found.append(hidden[:, at : at + len(pieces)].mean(1))
+        rest.append(hidden[:, 1:-1])
+        ids += encoding.ids[1:-1]
+        source += [number] * (len(encoding.ids) - 2)
+    unit, others = (
+        torch.nn.functional.normalize(x, dim=-1)
+        for x in (torch.stack(found, 1), torch.cat(rest, 1))
+    )
+    ids, source = torch.tensor(ids), torch.tensor(source)
+    pick = (ids[:, None] != ids) & (source[:, None] != source)
+    return unit @ unit.mT, (others @ others.mT)[:, pick].mean(1)
+
+
+def lines_of(element):
+    """The table as it is shown: of each line its cells, by the heads of the columns."""
+    heads = element.locator("thead th").all_inner_texts()
+    rows = element.locator("tbody tr").evaluate_all(
+        "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+    # A line that is left out has one cell, with the reason.
+    return {row[0].split()[1]: dict(zip(heads, row[1:], strict=False)) for row in rows}
+
+
+def nearest_of(cosines):
+    """Of each line the numbers of those that are nearest; several if they are equally near."""
+    rest = cosines - 3 * torch.eye(len(cosines))
+    near = rest >= rest.amax(-1, keepdim=True) - 1e-5
+    return [[str(j + 1) for j in row.nonzero().flatten().tolist()] for row in near]
+
+
+def expect_occurrences(element, cosines, base, less=False):
+    shown = lines_of(element)
+    for i, near in enumerate(nearest_of(cosines)):
+        line = shown[str(i + 1)]
+        assert line["nearest"] == ", ".join(near)
+        for j in range(len(cosines)):
+            if i != j:
+                number = float(line[str(j + 1)].replace("−", "-"))
+                expected = (cosines[i, j] - less * base).item()
+                assert number == pytest.approx(expected, abs=0.0055)
+    told = element.locator(".told").inner_text()
+    mean = cosines[torch.triu(torch.ones_like(cosines), 1) > 0].mean().item()
+    numbers = [float(x) for x in re.findall(r"−?\d\.\d\d", told.replace("−", "-"))]
+    expected = [base.item(), mean, mean - base.item()]
+    assert numbers == pytest.approx(expected, abs=0.0055)
+
+
+def test_contexts_compares_occurrences_as_python_does(figure, python):
+    seen, element = figure("contexts")
+    ready(seen, element, "New sentences: 6, computed here in")
+    _, model, tokenizer = python
+    senses = [{"1", "3", "5"}, {"2", "4", "6"}]
+
+    def right(cosines):
+        nearest = nearest_of(cosines)
+        return sum(set(near) <= senses[i % 2] for i, near in enumerate(nearest))
+
+    def compare(word, less=False):
+        sentences = element.get_by_label("Sentences").input_value().split("\n")
+        cosines, base = occurrences(model, tokenizer, word, sentences)
+        layer = element.get_by_label("layer")
+        for number in range(4, -1, -1):
+            layer.press("End") if number == 4 else layer.press("ArrowLeft")
+            assert layer.get_attribute("aria-valuetext") == str(number)
+            expect_occurrences(element, cosines[number], base[number], less)
+        layer.press("End")
+        odd = torch.arange(6) % 2
+        alike = (odd[:, None] == odd) & ~torch.eye(6).bool()
+        gap = cosines[:, alike].mean(1) - cosines[:, odd[:, None] != odd].mean(1)
+        return [right(each) for each in cosines], gap
+
+    # What the hint and the chapter promise: noun and verb part, the two nouns hardly.
+    count, gap = compare("cast")
+    assert count == [0, 6, 6, 6, 6]
+    assert gap[4] > 0.15
+    order = element.locator("thead th").all_inner_texts()[:6]
+    assert [set(order[:3]), set(order[3:])] == senses
+    element.get_by_label("layer").press("Home")
+    assert [lines_of(element)[n]["nearest"] for n in "123456"] == list("214365")
+    element.get_by_label("like lines together").press("Space")
+    assert element.locator("thead th").all_inner_texts()[:6] == list("123456")
+    assert "New sentences: 6," in element.locator(".status").inner_text()
+
+    element.get_by_role("button", name="Take “bank”").press("Enter")
+    element.get_by_text("paid her wages").wait_for()
+    element.get_by_text("Two of “bank” have").wait_for()
+    element.get_by_label("less the mean").press("Space")
+    count, gap = compare("bank", less=True)
+    assert max(count) == count[0]
+    assert abs(gap[4]) < 0.03
+
+    reviews = [
+        "The cast of the film is very good.",
+        "He was cast as the king in the film.",
+        "The whole cast gives a fine performance.",
+        "She was cast as a nurse in the movie.",
+        "A very good cast cannot save the movie.",
+        "He was cast in the lead of the show.",
+    ]
+    cosines, _ = occurrences(model, tokenizer, "cast", reviews)
+    assert right(cosines[4]) == 6
+    assert seen.problems == []
+
+
+def test_contexts_names_the_lines_that_it_leaves_out(figure, python):
+    seen, element = figure("contexts")
+    ready(seen, element, "New sentences: 6, computed here in")
+    _, model, tokenizer = python
+    word = element.get_by_label("Word", exact=True)
+    text = element.get_by_label("Sentences")
+    sentences = ["The bat slept.", "He saw a <b>bat</b>, then a bat."]  # ba ##t
+    word.fill("Bat")
+    text.fill("\n".join([*sentences, "A batter.", "bat " * 64, "No such thing."]))
+    element.get_by_text("Left out: line 3, 4, 5").wait_for()
+    shown = lines_of(element)
+    assert shown["3"] == {"1": "no “Bat” in line 3"}
+    assert "at most 128 fit" in shown["4"]["1"]
+    assert shown["5"] == {"1": "no “Bat” in line 5"}
+    assert element.locator("b").count() == 0
+    cosines, base = occurrences(model, tokenizer, "bat", sentences)
+    expect_occurrences(element, cosines[4], base[4])
+
+    text.fill("\n\n".join([*sentences, "A bat.", *["The bat slept."] * 4]))
+    element.get_by_text("Left out: line 13 (six are read)").wait_for()
+    assert lines_of(element)["1"]["nearest"] == "7, 9, 11"  # they share the place
+    # What has been computed is kept: one sentence is new.
+    element.get_by_text("New sentences: 1,").wait_for()
+    word.fill("slept")
+    element.get_by_text("Left out: line 3, 5, 13").wait_for()
+    element.get_by_text("New sentences: 0,").wait_for()
+    for wrong, told in [("q\u2603", "does not know"), (" ", "no word to look for")]:
+        word.fill(wrong)
+        element.get_by_text(told).first.wait_for()
+        element.get_by_text("Two lines with the word are needed").wait_for()
+        element.get_by_label("layer").press("Home")
+    word.fill("bat")
+    element.get_by_text("different pieces in different sentences").wait_for()
     assert seen.problems == []
 
 

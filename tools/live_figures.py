@@ -31,6 +31,7 @@ FIGURES = {
     "soft-lookup": (),
     "score-scale": (),
     "input-builder": ("vocabulary", "weights"),
+    "contexts": ("vocabulary", "weights"),
     "head-lab": ("vocabulary", "weights"),
     "masking-rule": ("vocabulary",),
     "mask-lab": ("vocabulary", "weights", "larger"),
