@@ -31,7 +31,7 @@ FIGURES = {
     "soft-lookup": (),
     "score-scale": (),
     "input-builder": ("vocabulary", "weights"),
-    "contexts": ("vocabulary", "weights"),
+    "contexts": ("vocabulary", "weights", "larger"),
     "head-lab": ("vocabulary", "weights"),
     "masking-rule": ("vocabulary",),
     "mask-lab": ("vocabulary", "weights", "larger"),

@@ -49,7 +49,7 @@ customElements.define("live-contexts", class extends ModelFigure {
     this.told = h("p", { class: "told", "aria-live": "polite" });
     box.append(word, h("label", { class: "field" }, h("span", {}, "Sentences, one a line"), this.text),
       h("div", { class: "controls" }, Object.keys(examples).map((name) => h("button", { type: "button", onclick: () => take(name) }, `Take “${name}”`)),
-        this.layer.parentElement, this.less, this.together), this.table, this.told);
+        this.layer.parentElement, this.less, this.together, this.modelChoice()), this.table, this.told);
   }
 
   async update() {
