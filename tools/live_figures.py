@@ -28,6 +28,8 @@ RECORD = Path(__file__).parent.parent / "results" / "live_quantisation.json"
 FIGURES = {
     "soft-lookup": (),
     "score-scale": (),
+    "one-head": (),
+    "order": (),
     "input-builder": ("vocabulary", "weights"),
     "head-lab": ("vocabulary", "weights"),
     "masking-rule": ("vocabulary",),
