@@ -16,8 +16,15 @@ import pytest
 import torch
 from sphinx.application import Sphinx
 
+from bertbook.attention import (
+    causal_mask,
+    padding_mask,
+    scaled_dot_product_attention,
+    scaled_dot_score,
+)
 from bertbook.basic_tokenizer import BasicTokenizer
 from bertbook.corpora.documents import KINDS, load_documents
+from bertbook.encoder import sinusoids
 from bertbook.mini_bert import load_mini_bert
 from bertbook.results import read_results
 from experiments import live_quantisation as experiment
@@ -477,6 +484,8 @@ def test_the_page_has_the_measured_numbers():
 FIGURES = {
     "soft-lookup": "q1_attention/attention.html",
     "score-scale": "q1_attention/attention.html",
+    "one-head": "q1_attention/multi_head.html",
+    "order": "q2_transformer/encoder.html",
     "input-builder": "q3_bert_input/input.html",
     "contexts": "q3_bert_input/inside_bert.html",
     "head-lab": "q3_bert_input/inside_bert.html",
@@ -842,6 +851,169 @@ def test_contexts_names_the_lines_that_it_leaves_out(figure, python):
         element.get_by_label("layer").press("Home")
     word.fill("bat")
     element.get_by_text("different pieces in different sentences").wait_for()
+
+
+def test_one_head_computes_as_python_does_and_writes_out_each_number(figure):
+    seen, element = figure("one-head")
+    page = ready(seen, element, "The weight of query q₃ on key k₂")
+    told = element.locator(".told")
+    matrices = {
+        "X": [[1, 0], [0, 1], [1, 1]],
+        "W_Q": [[0, 1], [1, 0]],
+        "W_K": [[1.296, 0], [0, 2.276]],
+        "W_V": [[8, 0], [0, 8]],
+    }
+    masks = {
+        "none": torch.ones(3, 3, dtype=torch.bool),
+        "causal": causal_mask(3),
+        "padding (token 3)": padding_mask(torch.tensor([2]), 3)[0].expand(3, 3),
+    }
+
+    def field(name, i, j):
+        return element.get_by_label(f"{name}, row {i + 1}, column {j + 1}", exact=True)
+
+    def cells(name):
+        rows = element.get_by_role("grid", name=name).locator("tbody tr")
+        return rows.evaluate_all(
+            "rows => rows.map(row => [...row.querySelectorAll('td')].map(x => x.textContent))"
+        )
+
+    def compare(mask):
+        X, W_Q, W_K, W_V = (torch.tensor(m).double() for m in matrices.values())
+        Q, K, V = X @ W_Q, X @ W_K, X @ W_V
+        output, weights = scaled_dot_product_attention(
+            Q, K, V, masks[mask], return_weights=True
+        )
+        for name, expected in {
+            "Q = ": Q,
+            "K = ": K,
+            "V = ": V,
+            "scores": scaled_dot_score(Q, K),
+            "weights: softmax": weights,
+            "output": output,
+        }.items():
+            found = [[float(x.replace("−", "-")) for x in row] for row in cells(name)]
+            # Three decimals, fewer of larger numbers.
+            torch.testing.assert_close(
+                torch.tensor(found).double(), expected, atol=6e-4, rtol=6e-4
+            )
+
+    compare("none")
+    assert cells("weights: softmax")[2] == ["0.125", "0.250", "0.625"]
+    assert cells("output")[2] == ["6", "7"]
+    assert "5.00 / (2.50 + 5.00 + 12.50) = 0.250" in told.inner_text()
+    element.get_by_label("causal").press("Space")
+    compare("causal")
+    assert cells("weights: softmax")[0] == ["1.000", "0", "0"]
+    assert cells("weights: softmax")[2] == ["0.125", "0.250", "0.625"]
+    element.get_by_label("padding").press("Space")
+    compare("padding (token 3)")
+
+    # By keyboard: to the weights, up, and on to the output.
+    weights = element.get_by_role("grid", name="weights: softmax")
+    weights.locator("[tabindex='0']").focus()
+    page.keyboard.press("ArrowRight")
+    assert "(exp(0.916) + exp(1.609) + exp(−∞))" in told.inner_text()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")  # there is no row above the first
+    assert "The weight of query q₁ on key k₃" in told.inner_text()
+    assert element.locator(".from").all_inner_texts() == cells("scores")[0]
+    page.keyboard.press("Tab")
+    assert "The output of query q₁, number 1" in told.inner_text()
+    assert element.locator(".from").count() == 3 + 3
+    element.get_by_role("grid", name="Q = ").locator("td").nth(3).hover()
+    assert "row 2 of X times column 2 of WQ" in told.inner_text()
+    assert "0·1 + 1·0 = 0" in told.inner_text()
+
+    # Other numbers, large and small, and what is no number.
+    matrices |= {"X": [[-3, 2.5], [0.25, 1], [9, -10]], "W_Q": [[2, -1], [0.5, 10]]}
+    for name in ("X", "W_Q"):
+        for i, row in enumerate(matrices[name]):
+            for j, number in enumerate(row):
+                field(name, i, j).fill(str(number).replace("-", "−"))
+    compare("padding (token 3)")
+    before = cells("output")
+    for text in ("<b>x", "", "11", "1,5"):
+        field("W_K", 0, 1).fill(text)
+        element.get_by_text(
+            f"W_K, row 1, column 2: “{text}” is not a number from −10 to 10."
+        ).wait_for()
+        assert cells("output") == before
+    assert element.locator("b").count() == 0
+    element.get_by_role("button", name="The first numbers").press("Enter")
+    assert element.get_by_role("status").inner_text() == ""
+    assert cells("weights: softmax")[2] == ["0.333", "0.667", "0"]
+    assert seen.problems == []
+
+
+def test_order_permutes_outputs_and_positions_change_them(figure):
+    seen, element = figure("order")
+    ready(seen, element, "is rounding")
+    vectors, weights = element.evaluate("figure => [figure.vectors, figure.weights]")
+    vectors, weights = (torch.tensor(x).double() for x in (vectors, weights))
+    assert vectors.shape == (5, 8)
+    assert weights.shape == (3, 8, 8)
+    sentence = ["the", "dog", "bites", "the", "man"]
+    positions = element.get_by_label("positions", exact=True)
+    first = list(range(5))
+
+    def attend(order):
+        X = vectors[order]
+        if positions.is_checked():
+            X = X + sinusoids(5, 8).double()
+        Q, K, V = X @ weights  # [S, D] each
+        return scaled_dot_product_attention(Q, K, V)
+
+    def compare():
+        """The order as it is shown, and each word's difference."""
+        rows = element.locator("tbody tr").evaluate_all(
+            "rows => rows.map(row => [...row.children].map(cell => cell.textContent))"
+        )
+        order = [int(row[2]) for row in rows]
+        assert sorted(order) == first
+        names = [sentence[i] for i in order]
+        assert [row[1] for row in rows] == names
+        group = element.get_by_role("group", name="words in their order")
+        assert group.get_by_role("button").all_inner_texts() == names
+        now, before = attend(order), attend(first)[order]
+        shown = [float(row[5]) for row in rows]
+        expected = (now - before).abs().amax(-1).tolist()
+        assert shown == pytest.approx(expected, abs=6e-4)
+        bars = element.locator("tbody svg").evaluate_all(
+            "bars => bars.map(each => each.ariaLabel.split(', ').map(Number))"
+        )
+        found = torch.tensor(bars).double()  # [2 S, D]
+        for vectors_shown, wanted in ((found[0::2], before), (found[1::2], now)):
+            torch.testing.assert_close(vectors_shown, wanted, atol=6e-3, rtol=0)
+        return order, shown, now
+
+    order, shown, now = compare()
+    assert order == [0, 4, 2, 3, 1]
+    assert shown == [0] * 5
+    torch.testing.assert_close(now[0], now[3])  # twice "the"
+    positions.press("Space")
+    order, shown, now = compare()
+    assert min(shown) > 0.5
+    assert not torch.allclose(now[0], now[3], atol=0.5)
+
+    # "dog" is chosen; it walks to the front and not further.
+    for _ in range(5):
+        element.get_by_role("button", name="Move left").press("Enter")
+    order, *_ = compare()
+    assert order == [1, 0, 4, 2, 3]
+    element.get_by_role("button", name="man", exact=True).press("Enter")
+    element.get_by_role("button", name="Move right").press("Enter")
+    order, *_ = compare()
+    assert order == [1, 0, 2, 4, 3]
+    element.get_by_role("button", name="Shuffle").press("Enter")
+    after, shown, _ = compare()
+    assert after != order
+    positions.press("Space")
+    _, shown, _ = compare()
+    assert shown == [0] * 5
+    element.get_by_role("button", name="First order").press("Enter")
+    assert compare()[0] == first
     assert seen.problems == []
 
 
