@@ -67,7 +67,8 @@ customElements.define("live-one-head", class extends LiveFigure {
   }
 
   set state(place) {
-    if (!Array.isArray(place) || !this.cells[place[0]]?.[place[1]]?.[place[2]]?.hasAttribute("tabindex")) return;
+    if (!Array.isArray(place) || !place.slice(1, 3).every(Number.isInteger)) return;
+    if (!this.cells[place[0]]?.[place[1]]?.[place[2]]?.hasAttribute("tabindex")) return;
     this.chosen = place;
     this.point(place);
   }
@@ -113,7 +114,7 @@ customElements.define("live-one-head", class extends LiveFigure {
     const product = (A, B) => A.map((row) => across(B).map((column) => row.reduce((sum, x, l) => sum + x * column[l], 0)));
     const [Q, K, V] = [W_Q, W_K, W_V].map((W) => product(X, W)); // [3, 2]
     const scores = product(Q, across(K)).map((row) => row.map((s) => s / Math.SQRT2)); // [3, 3]
-    this.may = this.constructor.masks[this.radios.find((radio) => radio.checked).value];
+    this.may = this.constructor.masks[(this.radios.find((radio) => radio.checked) ?? this.radios[0]).value];
     // A number taken off a whole row changes no weight. It is, where the exponentials would be too large or small to show.
     this.off = scores.map((row, i) => {
       const largest = Math.max(...row.filter((_, j) => this.may(i, j)));

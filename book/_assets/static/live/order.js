@@ -103,14 +103,14 @@ customElements.define("live-order", class extends LiveFigure {
     });
     this.left.setAttribute("aria-disabled", String(place === 0));
     this.right.setAttribute("aria-disabled", String(place === sentence.length - 1));
-    const heads = ["place", "word", "first place", "first output", "output now", "difference"];
+    const heads = ["place", "word", "first place", "first output", "output now", "largest difference"];
     this.table.replaceChildren(h("table", {},
       h("thead", {}, h("tr", {}, heads.map((head) => h("th", { scope: "col" }, head)))),
       h("tbody", {}, this.order.map((word, p) => h("tr", {},
         h("td", {}, String(p)), h("th", { scope: "row", class: word === this.chosen && "word" }, sentence[word]), h("td", {}, String(word)),
         h("td", {}, this.bars(before[word])), h("td", {}, this.bars(now[p])), h("td", { class: "number" }, changes[p].toFixed(3)))))));
     const largest = Math.max(...changes);
-    const numbers = (output) => `(${output.map((x) => x.toFixed(2).replace("-", "−")).join(", ")})`;
+    const numbers = (output) => `(${output.map((x) => x.toFixed(2).replace("-0.00", "0.00").replace("-", "−")).join(", ")})`;
     let told = `the outputs are others than in the first order, by up to ${largest.toFixed(3)}`;
     if (largest < 1e-12) told = `every word has its output of the first order; what differs, at most ${largest.toExponential(0)}, is rounding`;
     if (largest === 0) told = "every word has its output of the first order";
@@ -118,7 +118,7 @@ customElements.define("live-order", class extends LiveFigure {
       `Output of ${sentence[this.chosen]}: first ${numbers(before[this.chosen])}, now ${numbers(now[place])}.`;
   }
 
-  // A vector as bars, up or down from zero, to 2.5 at most.
+  // A vector as bars, up or down from zero, to 3: no order has more.
   bars(vector) {
     return h("svg", { viewBox: "0 0 80 40", preserveAspectRatio: "none", role: "img", "aria-label": vector.map((x) => x.toFixed(2)).join(", ") },
       h("line", { x1: 0, x2: 80, y1: 20, y2: 20 }),
@@ -126,6 +126,6 @@ customElements.define("live-order", class extends LiveFigure {
   }
 
   height(x) {
-    return 8 * Math.min(Math.abs(x), 2.5);
+    return 6.5 * Math.min(Math.abs(x), 3);
   }
 });
