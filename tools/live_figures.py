@@ -32,6 +32,7 @@ FIGURES = {
     "head-lab": ("vocabulary", "weights"),
     "masking-rule": ("vocabulary",),
     "mask-lab": ("vocabulary", "weights"),
+    "review": ("vocabulary", "weights", "review"),
 }
 RUNTIME = {"vocabulary": "wordpiece", "weights": "bert"}
 
@@ -94,7 +95,7 @@ def add_scripts(app: Sphinx, page: str, template: str, context: dict, tree) -> N
     names = figures_of(app, page) if tree else []
     parts = {part: None for name in names for part in FIGURES[name]}
     scripts = [
-        *(RUNTIME[part] for part in parts),
+        *(RUNTIME[part] for part in parts if part in RUNTIME),
         *(["figure"] if names else []),
         *names,
     ]
@@ -138,12 +139,19 @@ def substitute_numbers(app: Sphinx, config: Config) -> None:
 
 def write_model_files(app: Sphinx, env) -> list[str]:
     """Write the model once all pages are read, if one of them uses it."""
-    if app.builder.format == "html" and any(
-        FIGURES[name] for page in env.found_docs for name in figures_of(app, page)
-    ):
+    if app.builder.format != "html":
+        return []
+    target = Path(app.outdir, "_static", MODEL)
+    names = {name for page in env.found_docs for name in figures_of(app, page)}
+    parts = {part for name in names for part in FIGURES[name]}
+    if parts:
         from live_model import write_model
 
-        write_model(Path(app.outdir, "_static", MODEL))
+        write_model(target)
+    if "review" in parts:
+        from live_review import write_review
+
+        write_review(target)
     return []
 
 
