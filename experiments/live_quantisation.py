@@ -4,10 +4,10 @@ Each row of a matrix becomes whole numbers in -127..127 and one factor (`tools/l
 committed model and what comes back from the bytes read the same held-out texts.
 """
 
-import base64
 import json
 import sys
 import time
+from base64 import b64encode
 from pathlib import Path
 
 import numpy as np
@@ -28,19 +28,21 @@ CONFIG = {"batches": 4, "kinds": list(mini_bert.KINDS)}
 SMOKE = {"batches": 1, "kinds": ["reviews"]}
 
 
-def dequantised(stored: dict) -> dict[str, Tensor]:
+def dequantised(packed: bytes) -> dict[str, Tensor]:
     """The weights as the browser has them: whole numbers times the factor of their row.
 
     Args:
-        stored: what :func:`tools.live_model.quantised_weights` returns.
+        packed: what :func:`tools.live_model.packed_weights` returns.
 
     Returns:
         A state dict in single precision.
     """
-    floats = np.frombuffer(base64.b64decode(stored["floats"]), "<f4")
-    integers = np.frombuffer(base64.b64decode(stored["bytes"]), "i1")
+    length = int.from_bytes(packed[:4], "little")
+    header = json.loads(packed[4 : 4 + length])
+    floats = np.frombuffer(packed, "<f4", header["floats"], 4 + length)
+    integers = np.frombuffer(packed, "i1", -1, 4 + length + floats.nbytes)
     state = {}
-    for name, tensor in stored["tensors"].items():
+    for name, tensor in header["tensors"].items():
         own = floats[tensor["floats"] :][: tensor["shape"][0]]
         if "bytes" in tensor:
             rows, width = tensor["shape"]
@@ -50,12 +52,15 @@ def dequantised(stored: dict) -> dict[str, Tensor]:
     return state
 
 
+def packed_mini_bert() -> bytes:
+    """The mini-BERT as the pages load it."""
+    return live_model.packed_weights(*live_model.mini_bert())
+
+
 def load_quantised() -> BertForPreTraining:
     """The mini-BERT with the weights that come back from the bytes."""
     model, _ = load_mini_bert()
-    left = model.load_state_dict(
-        dequantised(live_model.quantised_weights()), strict=False
-    )
+    left = model.load_state_dict(dequantised(packed_mini_bert()), strict=False)
     tied = [
         name
         for name in left.missing_keys
@@ -106,13 +111,8 @@ def measure(config: dict, variant: str) -> dict:
     if variant == "float16":
         file = live_model.MINI_BERT / "model.safetensors"
         return metrics | {"bytes": file.stat().st_size}
-    stored = live_model.quantised_weights()
-    return metrics | {
-        "bytes": sum(
-            len(base64.b64decode(stored[part])) for part in ("floats", "bytes")
-        ),
-        "script_bytes": len(json.dumps(stored, separators=(",", ":"))),
-    }
+    packed = packed_mini_bert()
+    return metrics | {"bytes": len(packed), "script_bytes": len(b64encode(packed))}
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -9,14 +9,12 @@ its probabilities are worth anything.
     python experiments/live_review.py [--smoke] [--resume]
 """
 
-import base64
 import hashlib
 import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
@@ -49,7 +47,7 @@ from bertbook.training import (
 from bertbook.wordpiece import WordPieceTokenizer
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # of the two below
-from experiments.live_quantisation import load_quantised
+from experiments.live_quantisation import dequantised, load_quantised
 from tools import live_review
 
 NAME = "live_review"
@@ -153,29 +151,14 @@ def load_reviewer(
     return assembled(stored, base), tokenizer
 
 
-def unpacked(packed: dict[str, dict]) -> dict[str, Tensor]:
-    """The difference as the page has it: whole numbers times the factor of their row.
-
-    Args:
-        packed: what :func:`tools.live_review.packed` returns.
-    """
-    tensors = {}
-    for name, tensor in packed.items():
-        numbers = np.frombuffer(base64.b64decode(tensor["floats"]), "<f4")
-        if "bytes" in tensor:
-            whole = np.frombuffer(base64.b64decode(tensor["bytes"]), "i1")
-            numbers = whole.reshape(-1, tensor["width"]) * numbers[:, None]
-        tensors[name] = torch.tensor(numbers)
-    return tensors
-
-
 def reviewer_in_bytes(path: Path = FILE) -> BertForSequenceClassification:
     """The reviewer as the page has it: matrices of the mini-BERT and of the difference in bytes.
 
     Args:
         path: of the difference.
     """
-    return assembled(unpacked(live_review.packed(path)), load_quantised())
+    changes = dequantised(live_review.packed_changes(path))
+    return assembled(changes, load_quantised())
 
 
 def reviews(config: dict, part: str, tokenizer: WordPieceTokenizer) -> TaskData:

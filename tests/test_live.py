@@ -1,5 +1,6 @@
 """The book's BERT in the reader's browser: the same numbers as in Python, and figures that work."""
 
+import base64
 import io
 import json
 import re
@@ -12,7 +13,7 @@ import torch
 from sphinx.application import Sphinx
 
 from bertbook.basic_tokenizer import BasicTokenizer
-from bertbook.mini_bert import FOLDER, load_mini_bert
+from bertbook.mini_bert import load_mini_bert
 from bertbook.results import read_results
 from experiments import live_quantisation as experiment
 from experiments import live_review as reviews
@@ -21,6 +22,7 @@ from tools import live_figures, live_model, page_checks
 from tools.page_checks import ROOT, SITE
 
 LIVE = ROOT / "book" / "_assets" / "static" / "live"
+BUILT = SITE / "_static" / "live" / "mini_bert"
 TOLERANCE = 3e-5
 PAIRS = [
     ("And it came to [MASK], that the king spoke to his servants.", None),
@@ -54,14 +56,18 @@ TEXTS = [
 def runtime(browser):
     """A page with the runtime, the model and the tokenizer, and nothing of the book."""
     page = browser.new_page()
-    for path in (LIVE / "wordpiece.js", LIVE / "bert.js"):
-        page.add_script_tag(path=path)
+    for name in ("wordpiece", "bert", "figure"):
+        page.add_script_tag(path=LIVE / f"{name}.js")
+    page.evaluate("window.bertFiles = {}")
     for name in ("vocabulary", "weights"):
-        path = SITE / "_static" / "live" / "mini_bert" / f"{name}.js"
+        path = BUILT / f"{name}.js"
         assert path.is_file(), f"{path} is not there: build the book with `make book`"
         page.add_script_tag(path=path)
-    page.evaluate("window.tokenizer = new WordPieceTokenizer(bertFiles.vocabulary)")
-    page.evaluate("window.bert = new Bert(bertFiles.weights)")
+    page.evaluate("""() => {
+      window.tokenizer = new WordPieceTokenizer(bertFiles["mini_bert/vocabulary"]);
+      const binary = atob(bertFiles["mini_bert/weights"]);
+      window.bert = new Bert(Uint8Array.from(binary, char => char.charCodeAt(0)).buffer);
+    }""")
     return page
 
 
@@ -91,10 +97,10 @@ def in_python(model, tokenizer, a, b, head_mask=None):
     }
 
 
-IN_BROWSER = """([a, b, mask]) => {
+IN_BROWSER = """async ([a, b, mask]) => {
   const numbers = (rows) => rows.map((row) => Array.from(row));
   const encoding = tokenizer.encode(a, b);
-  const { hiddenStates, attentions } = bert.forward(encoding, mask);
+  const { hiddenStates, attentions } = await bert.forward(encoding, mask);
   const last = hiddenStates.at(-1);
   const first = last.slice(0, 8); // all of them would be a million numbers to hand over
   return {
@@ -183,17 +189,17 @@ def test_broken_text_is_refused(runtime):
 )
 def test_errors_name_the_value(runtime, call, told):
     found = runtime.evaluate(
-        f"() => {{ try {{ {call} }} catch (e) {{ return e.message }} }}"
+        f"async () => {{ try {{ await {call} }} catch (e) {{ return e.message }} }}"
     )
     assert re.search(told, found)
 
 
 def test_time_of_twelve_tokens(runtime):
-    milliseconds = runtime.evaluate("""() => {
+    milliseconds = runtime.evaluate("""async () => {
       const encoding = tokenizer.encode("the king spoke to his servants in the house .");
-      bert.forward(encoding);
+      await bert.forward(encoding);
       const start = performance.now();
-      const { hiddenStates } = bert.forward(encoding);
+      const { hiddenStates } = await bert.forward(encoding);
       bert.maskedLM(hiddenStates[4][3]);
       return [encoding.ids.length, performance.now() - start];
     }""")
@@ -212,25 +218,23 @@ def test_the_runtime_is_short_enough_to_be_read():
 
 
 def test_a_quantised_row_is_within_half_a_step():
-    row = (0.5, -1.27, 0.003, 0.0)
-    factor, stored = live_model.quantise(row)
-    whole = np.frombuffer(stored, "i1")
-    assert whole.tolist() == [50, -127, 0, 0]
-    assert np.abs(whole * factor - row).max() <= factor / 2
-    assert live_model.quantise((0.0, 0.0)) == (0.0, bytes(2))
+    rows = np.array([(0.5, -1.27, 0.003, 0.0), (0.0, 0.0, 0.0, 0.0)], "f4")
+    factors, whole = live_model.quantise(rows)
+    assert whole.tolist() == [[50, -127, 0, 0], [0, 0, 0, 0]]
+    assert (np.abs(whole * factors[:, None] - rows).max(1) <= factors / 2).all()
+    assert factors[1] == 0
 
 
 def test_all_weights_are_within_half_a_step(python):
     exact = python[0].state_dict()
-    stored = live_model.quantised_weights(FOLDER)["tensors"]
-    found = experiment.dequantised(live_model.quantised_weights(FOLDER))
+    found = experiment.dequantised(experiment.packed_mini_bert())
     missing = set(exact) - set(found)
     assert missing == {
         "cls.predictions.decoder.bias",
         "cls.predictions.decoder.weight",
     }
     for name, value in found.items():
-        if "bytes" in stored[name]:
+        if value.ndim == 2:
             step = exact[name].abs().amax(1, keepdim=True) / 127
             assert ((value - exact[name]).abs() <= 0.5001 * step).all(), name
         else:
@@ -240,17 +244,24 @@ def test_all_weights_are_within_half_a_step(python):
 def test_files_are_written_once(tmp_path):
     live_model.write_model(tmp_path)
     files = sorted(tmp_path.iterdir())
-    assert [file.name for file in files] == ["vocabulary.js", "weights.js"]
-    built = SITE / "_static" / "live" / "mini_bert"
+    assert [file.name for file in files] == [
+        "vocabulary.js",
+        "weights.bin",
+        "weights.js",
+    ]
     for file in files:
-        assert file.read_bytes() == (built / file.name).read_bytes()
+        assert file.read_bytes() == (BUILT / file.name).read_bytes()
     times = [file.stat().st_mtime_ns for file in files]
     live_model.write_model(tmp_path)
     assert [file.stat().st_mtime_ns for file in files] == times
     files[0].write_text("// another origin\n")
     live_model.write_model(tmp_path)
-    assert files[0].read_bytes() == (built / files[0].name).read_bytes()
-    assert files[1].stat().st_mtime_ns == times[1]
+    assert files[0].read_bytes() == (BUILT / files[0].name).read_bytes()
+    assert [file.stat().st_mtime_ns for file in files[1:]] == times[1:]
+    # Both ways of loading give the same bytes.
+    script = files[2].read_text()
+    text = script[script.index(" = ") + 3 :].strip(";\n")
+    assert base64.b64decode(json.loads(text)) == files[1].read_bytes()
 
 
 def test_other_numbers_are_refused(tmp_path):
@@ -392,13 +403,14 @@ def test_nothing_jumps(figure, name, size):
 def test_weights_come_when_they_are_needed_and_once(figure):
     seen, element = figure("mask-lab")
     seen.settle()
-    assert "weights.js" not in str([each.url for each in seen.responses])
-    # A second figure of the same page uses the same model.
+    assert "weights." not in str([each.url for each in seen.responses])
+    # A second figure of the same page uses the same model. A server gives bytes, not the script.
     element.evaluate("figure => figure.after(figure.cloneNode(true))")
     ready(seen, element.first, "computed here in")
     ready(seen, element.nth(1), "computed here in")
     urls = [each.url for each in seen.responses]
-    assert sum("weights.js" in url for url in urls) == 1
+    assert sum("weights.bin" in url for url in urls) == 1
+    assert sum("weights.js" in url for url in urls) == 0
     assert sum("vocabulary.js" in url for url in urls) == 1
     assert seen.problems == []
 
@@ -688,17 +700,20 @@ REVIEWS = ["", "[MASK]", "A dull, unwatchable film.", "It is not bad at all! " *
 
 
 def test_the_reviewer_is_pythons_and_leaves_the_model_alone(runtime, python):
-    runtime.add_script_tag(path=LIVE / "figure.js")
-    runtime.add_script_tag(path=LIVE / "review.js")
-    runtime.add_script_tag(path=SITE / "_static" / "live" / "mini_bert" / "review.js")
+    for path in (LIVE / "review.js", BUILT / "review.js"):
+        runtime.add_script_tag(path=path)
     model, tokenizer = reviews.reviewer_in_bytes(), python[2]
     name = "bert.encoder.layer.0.attention.self.query.weight"
     before = runtime.evaluate(f"Array.from(bert.weights['{name}'][3])")
-    runtime.evaluate("window.judge = reviewer(bert, bertFiles.review.tensors)")
+    runtime.evaluate("""() => {
+      const binary = atob(bertFiles["mini_bert/review"]);
+      const file = Uint8Array.from(binary, char => char.charCodeAt(0)).buffer;
+      window.judge = reviewer(bert, new Bert(file).weights);
+    }""")
     for text in REVIEWS:
         found = runtime.evaluate(
-            """text => {
-              const { hiddenStates } = judge.forward(tokenizer.encode(text));
+            """async text => {
+              const { hiddenStates } = await judge.forward(tokenizer.encode(text));
               return 1 / (1 + Math.exp(-freshOdds(judge, hiddenStates.at(-1))));
             }""",
             text,
@@ -859,8 +874,8 @@ def test_directive_refuses_what_it_does_not_know(sphinx, text, told):
 def test_pages_are_built_without_torch():
     code = (
         "import sys; sys.path[:0] = ['tools']; import live_model, live_figures; "
-        "live_model.ranges(str.isspace); live_model.vocabulary(); "
-        "print('torch' in sys.modules, 'numpy' in sys.modules)"
+        "live_model.packed_weights(*live_model.mini_bert()); live_model.vocabulary(); "
+        "print('torch' in sys.modules)"
     )
     result = subprocess.run(
         [sys.executable, "-c", code],
@@ -869,4 +884,4 @@ def test_pages_are_built_without_torch():
         text=True,
         check=True,
     )
-    assert result.stdout.split() == ["False", "False"]
+    assert result.stdout.split() == ["False"]

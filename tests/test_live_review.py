@@ -1,6 +1,8 @@
 """The reviewer behind the live figure: it runs, resumes, and its record can be measured again."""
 
+import base64
 import json
+import re
 
 import pytest
 import torch
@@ -10,6 +12,7 @@ from bertbook.mini_bert import load_mini_bert
 from bertbook.pretrained import WeightsError
 from bertbook.results import read_results
 from experiments import live_review as experiment
+from experiments.live_quantisation import dequantised
 from tools import live_review as tool
 
 
@@ -138,7 +141,7 @@ def test_other_weights_are_refused(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match="damaged or another file"):
         experiment.load_reviewer()
     with pytest.raises(ValueError, match=r"has SHA-256 .*, live_review.json is of"):
-        tool.review(other)
+        tool.measured(other)
     other.write_bytes(whole[:1000])
     with pytest.raises(WeightsError, match="no whole safetensors file"):
         experiment.load_reviewer(other)
@@ -154,9 +157,8 @@ def test_other_weights_are_refused(tmp_path, monkeypatch):
 
 def test_rows_are_within_half_a_step():
     exact = load_file(tool.WEIGHTS)
-    packed = tool.packed()
-    assert set(packed) == set(exact)
-    found = experiment.unpacked(packed)
+    found = dequantised(tool.packed_changes())
+    assert set(found) == set(exact)
     for name, tensor in exact.items():
         tensor = tensor.float()
         if tensor.dim() == 1:
@@ -166,19 +168,25 @@ def test_rows_are_within_half_a_step():
             assert ((found[name] - tensor).abs() <= 0.5001 * step).all(), name
 
 
-def test_the_script_is_written_once(tmp_path, metrics):
-    tool.write_review(tmp_path)
-    script = tmp_path / "review.js"
-    text = script.read_text()
-    assert len(text) < 300_000
-    data = json.loads(text.split("review = ")[1].rstrip(";\n"))
-    assert (
-        data["measured"]["accuracy"]
-        == (metrics["stored"]["test, in bytes"]["accuracy"])
-    )
+def test_the_files_are_written_once(tmp_path, metrics):
+    folder = tmp_path / "mini_bert"
+    tool.write_review(folder)
+    script, packed = folder / "review.js", folder / "review.bin"
+    assert sorted(folder.iterdir()) == [packed, script]
+    text, data = script.read_text(), packed.read_bytes()
+    assert len(data) < 250_000
+    name, content = re.search(
+        r'bertFiles \?\?= {}\)\["(.*)"\] = "(.*)";\n$', text
+    ).groups()
+    assert name == "mini_bert/review"
+    assert base64.b64decode(content) == data
+    header = json.loads(data[4 : 4 + int.from_bytes(data[:4], "little")])
+    recorded = metrics["stored"]["test, in bytes"]["accuracy"]
+    assert header["config"]["accuracy"] == recorded
     time = script.stat().st_mtime_ns
-    tool.write_review(tmp_path)
+    tool.write_review(folder)
     assert script.stat().st_mtime_ns == time
     script.write_text("// another origin\n")
-    tool.write_review(tmp_path)
-    assert script.read_text() == text
+    packed.unlink()
+    tool.write_review(folder)
+    assert (script.read_text(), packed.read_bytes()) == (text, data)

@@ -224,7 +224,7 @@ def slim_down(app: Sphinx, exception: Exception | None) -> None:
     texts += [
         path
         for path in static.rglob("*.js")
-        if not {"mathjax", "mini_bert"}.intersection(path.parts)
+        if not {"mathjax", "mini_bert", "minilm"}.intersection(path.parts)
     ]
     words = set()
     for path in texts:

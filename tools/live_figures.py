@@ -21,20 +21,22 @@ from sphinx.util.osutil import relative_uri
 from sphinx.util.typing import ExtensionMetadata
 from sphinx.writers.html5 import HTML5Translator
 
-MODEL = "live/mini_bert"
+MODELS = "live"
 RECORD = Path(__file__).parent.parent / "results" / "live_quantisation.json"
 
-# Of each figure: what it needs of the model. Its script is live/NAME.js.
+# Of each figure: what it needs of the model, and whether a larger one is offered where it is
+# installed. Its script is live/NAME.js.
 FIGURES = {
     "soft-lookup": (),
     "score-scale": (),
     "input-builder": ("vocabulary", "weights"),
     "head-lab": ("vocabulary", "weights"),
     "masking-rule": ("vocabulary",),
-    "mask-lab": ("vocabulary", "weights"),
+    "mask-lab": ("vocabulary", "weights", "larger"),
     "review": ("vocabulary", "weights", "review"),
 }
 RUNTIME = {"vocabulary": "wordpiece", "weights": "bert"}
+SUFFIX = {"vocabulary": "js", "weights": "bin", "review": "bin"}
 
 
 class live_figure(nodes.General, nodes.Element):
@@ -65,13 +67,18 @@ def visit(translator: HTML5Translator, node: live_figure) -> None:
     """Open the element; its attributes are the addresses of the model's files."""
     builder = translator.builder
     here = builder.get_target_uri(builder.current_docname)
+    parts = FIGURES[node["name"]]
     addresses = ""
-    for part in FIGURES[node["name"]]:
-        file = f"_static/{MODEL}/{part}.js"
-        with Path(builder.outdir, file).open(encoding="utf-8") as script:
-            origin = script.readline().split()[-1]
-        # With another model the address changes: a kept copy of the old one is not used.
-        addresses += f' {part}="{relative_uri(here, file)}?v={origin[:8]}"'
+    for prefix, model in [("", "mini_bert"), ("larger-", "minilm")]:
+        folder = f"_static/{MODELS}/{model}"
+        if prefix and not ("larger" in parts and Path(builder.outdir, folder).is_dir()):
+            continue
+        for part in [part for part in parts if part in SUFFIX]:
+            with Path(builder.outdir, folder, f"{part}.js").open() as script:
+                origin = script.readline().split()[-1]
+            # With another model the address changes: a kept copy of the old one is not used.
+            file = f"{relative_uri(here, f'{folder}/{part}.{SUFFIX[part]}')}?v={origin[:8]}"
+            addresses += f' {prefix}{part}="{file}"'
     translator.body.append(f"<live-{node['name']}{addresses}>")
 
 
@@ -138,20 +145,17 @@ def substitute_numbers(app: Sphinx, config: Config) -> None:
 
 
 def write_model_files(app: Sphinx, env) -> list[str]:
-    """Write the model once all pages are read, if one of them uses it."""
-    if app.builder.format != "html":
-        return []
-    target = Path(app.outdir, "_static", MODEL)
+    """Write the models once all pages are read, if one of them uses them."""
     names = {name for page in env.found_docs for name in figures_of(app, page)}
-    parts = {part for name in names for part in FIGURES[name]}
-    if parts:
-        from live_model import write_model
+    if app.builder.format == "html" and any(FIGURES[name] for name in names):
+        from live_model import models, write_model
 
-        write_model(target)
-    if "review" in parts:
-        from live_review import write_review
+        for model in models():
+            write_model(Path(app.outdir, "_static", MODELS, model), model)
+        if any("review" in FIGURES[name] for name in names):
+            from live_review import write_review
 
-        write_review(target)
+            write_review(Path(app.outdir, "_static", MODELS, "mini_bert"))
     return []
 
 

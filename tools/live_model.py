@@ -1,11 +1,10 @@
-"""Writes the mini-BERT as scripts that a page can load, also from a folder without a server.
-
-A page opened by a double click may not fetch files, but it may load scripts. So the numbers come
-as base64 in two of them: one with the vocabulary, one with the weights.
+"""Writes BERTs as files that a page can load: a vocabulary, and weights in a byte each.
 
 Each row of a matrix is stored as whole numbers q in -127..127 and one factor, largest |w| / 127:
-w is about factor * q. Vectors (biases, LayerNorm) stay 32-bit floating point. Nothing here needs
-more than the standard library, since the book is rendered without torch.
+w is about factor * q. Vectors (biases, LayerNorm) stay 32-bit floating point. Weights are written
+twice: as bytes, for pages that come from a server, and as a script with the same bytes in base64,
+since a page opened by a double click may load scripts but may not fetch. The book is rendered
+without torch, so nothing here needs it.
 """
 
 import hashlib
@@ -16,19 +15,30 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import numpy as np
+
 ROOT = Path(__file__).resolve().parent.parent
+if str(ROOT / "src") not in sys.path:
+    sys.path.append(str(ROOT / "src"))
+from bertbook import basic_tokenizer as basic  # noqa: E402
+from bertbook.pretrained import WeightsError, minilm_folder  # noqa: E402
+
 MINI_BERT = ROOT / "weights" / "mini_bert"
-FORMATS = {"F16": "e", "F32": "f"}  # safetensors' name: struct's
+MINILM_HEAD = ROOT / "weights" / "minilm_mlm.safetensors"
+FORMATS = {"F16": "<f2", "F32": "<f4"}  # safetensors' name: numpy's
+LONGEST = (
+    128  # pieces of a text in the page; what MiniLM could read beyond takes seconds
+)
 
 
-def read_safetensors(path: Path) -> Iterator[tuple[str, list[int], tuple[float, ...]]]:
+def read_safetensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
     """Read a safetensors file: its header is JSON, with the length in front as eight bytes.
 
     Args:
         path: of the file.
 
     Yields:
-        Name, shape and numbers of each tensor, row after row, in order of the names.
+        Name and 32-bit numbers of each tensor, in order of the names.
 
     Raises:
         ValueError: if the numbers are neither 16-bit nor 32-bit floating point.
@@ -38,61 +48,88 @@ def read_safetensors(path: Path) -> Iterator[tuple[str, list[int], tuple[float, 
     header = json.loads(data[8 : 8 + length])
     header.pop("__metadata__", None)
     for name, entry in sorted(header.items()):
+        if name.endswith(".position_ids"):  # 0, 1, 2, … as older checkpoints have them
+            continue
         if entry["dtype"] not in FORMATS:
             raise ValueError(f"{name} has dtype {entry['dtype']}, expected F16 or F32")
         start, end = (8 + length + offset for offset in entry["data_offsets"])
-        code = FORMATS[entry["dtype"]]
-        count = (end - start) // struct.calcsize(code)
-        yield name, entry["shape"], struct.unpack(f"<{count}{code}", data[start:end])
+        numbers = np.frombuffer(data[start:end], FORMATS[entry["dtype"]])
+        yield name, numbers.astype("<f4").reshape(entry["shape"])
 
 
-def quantise(row: tuple[float, ...]) -> tuple[float, bytes]:
-    """Turn a row of a matrix into a factor and whole numbers in -127..127.
-
-    Args:
-        row: its numbers.
-
-    Returns:
-        The factor, exact in 32 bits, and a signed byte for each number. A row of zeros has
-        factor 0.
-    """
-    largest = max(map(abs, row))
-    (factor,) = struct.unpack("<f", struct.pack("<f", largest / 127))
-    if factor == 0:
-        return 0.0, bytes(len(row))
-    return factor, struct.pack(f"{len(row)}b", *(round(x / factor) for x in row))
-
-
-def quantised_weights(folder: Path = MINI_BERT) -> dict:
-    """Quantise a model.
+def quantise(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Turn each row of a matrix into a factor and whole numbers in -127..127.
 
     Args:
-        folder: with ``config.json`` and ``model.safetensors``.
+        matrix: ``[O, I]``.
 
     Returns:
-        ``config``; ``floats`` and ``bytes``, base64; ``tensors``: for each name its ``shape`` and
-        where it begins: a vector in ``floats``, a matrix in ``bytes``, its factors in ``floats``.
+        The factors ``[O]``, exact in 32 bits, and the numbers ``[O, I]``, a signed byte each. A
+        row of zeros has factor 0.
     """
-    floats: list[float] = []
-    integers = bytearray()
-    tensors = {}
-    for name, shape, numbers in read_safetensors(folder / "model.safetensors"):
-        if len(shape) == 1:
-            tensors[name] = {"shape": shape, "floats": len(floats)}
-            floats += numbers
-            continue
-        tensors[name] = {"shape": shape, "floats": len(floats), "bytes": len(integers)}
-        width = shape[1]
-        for start in range(0, len(numbers), width):
-            factor, row = quantise(numbers[start : start + width])
-            floats.append(factor)
-            integers += row
-    return {
-        "config": json.loads((folder / "config.json").read_text("utf-8")),
-        "tensors": tensors,
-        "floats": b64encode(struct.pack(f"<{len(floats)}f", *floats)).decode(),
-        "bytes": b64encode(integers).decode(),
-    }
+    factors = (np.abs(matrix).max(1) / 127).astype("<f4")  # [O]
+    steps = np.where(factors == 0, 1, factors).astype("f8")
+    return factors, np.rint(matrix / steps[:, None]).astype("i1")
+
+
+def mini_bert() -> tuple[dict, dict[str, np.ndarray]]:
+    """Read configuration and weights of the book's own model."""
+    config = json.loads((MINI_BERT / "config.json").read_text("utf-8"))
+    return config, dict(read_safetensors(MINI_BERT / "model.safetensors"))
+
+
+def minilm() -> tuple[dict, dict[str, np.ndarray]]:
+    """Read MiniLM with the book's head: the installed weights, and the stored difference to them.
+
+    Raises:
+        WeightsError: if the package or the difference is not there.
+    """
+    folder = minilm_folder()
+    if not MINILM_HEAD.is_file():
+        raise WeightsError(f"{MINILM_HEAD} is missing")
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    encoder = read_safetensors(folder / "model.safetensors")
+    tensors = {f"bert.{name}": tensor for name, tensor in encoder}
+    tensors = {name: t for name, t in tensors.items() if ".pooler." not in name}
+    change = dict(read_safetensors(MINILM_HEAD))
+    for name in [name for name in change if name.endswith(".down")]:
+        linear = name.removesuffix(".down")
+        up, down = (change.pop(f"{linear}.{part}") for part in ("up", "down"))
+        tensors[f"{linear}.weight"] = tensors[f"{linear}.weight"] + up @ down
+    return config, tensors | change
+
+
+def packed_weights(config: dict, tensors: dict[str, np.ndarray]) -> bytes:
+    """Quantise a model and put it in one file.
+
+    Args:
+        config: of the model.
+        tensors: its weights, by name.
+
+    Returns:
+        The length of a header (four bytes), the header, floats, and whole numbers. The header is
+        JSON: ``config``; ``tensors``, for each name its ``shape`` and where it begins, a vector in
+        ``floats``, a matrix in ``bytes``, its factors in ``floats``; how many ``floats`` and
+        ``bytes`` there are.
+    """
+    floats: list[np.ndarray] = []
+    integers: list[np.ndarray] = []
+    places, ahead, behind = {}, 0, 0
+    for name, tensor in sorted(tensors.items()):
+        places[name] = {"shape": tensor.shape, "floats": ahead}
+        factors = tensor
+        if tensor.ndim == 2:
+            factors, whole = quantise(tensor)
+            places[name]["bytes"] = behind
+            integers.append(whole)
+            behind += whole.size
+        floats.append(factors)
+        ahead += factors.size
+    content = {"config": config, "tensors": places, "floats": ahead, "bytes": behind}
+    header = json.dumps(content, separators=(",", ":")).encode("ascii")
+    header += b" " * (-len(header) % 4)  # floats begin at a multiple of four
+    parts = [part.tobytes() for part in (*floats, *integers)]
+    return b"".join([struct.pack("<I", len(header)), header, *parts])
 
 
 def vocabulary(folder: Path = MINI_BERT) -> dict:
@@ -107,10 +144,6 @@ def vocabulary(folder: Path = MINI_BERT) -> dict:
         ``pieces``, ``max_length``, and under ``characters`` ranges of code points such as
         ``"3400-4DBF"``: space, dropped, chinese, mark, punctuation.
     """
-    if str(ROOT / "src") not in sys.path:
-        sys.path.append(str(ROOT / "src"))
-    from bertbook import basic_tokenizer as basic
-
     kinds = {
         "space": lambda char: char in basic.WHITESPACE,
         "dropped": basic.is_control,
@@ -121,7 +154,7 @@ def vocabulary(folder: Path = MINI_BERT) -> dict:
     config = json.loads((folder / "config.json").read_text("utf-8"))
     return {
         "pieces": (folder / "vocab.txt").read_text("utf-8").split("\n")[:-1],
-        "max_length": config["max_position_embeddings"],
+        "max_length": min(config["max_position_embeddings"], LONGEST),
         "characters": {name: ranges(test) for name, test in kinds.items()},
     }
 
@@ -139,27 +172,53 @@ def ranges(test: Callable[[str], bool]) -> str:
     return " ".join(f"{a:X}" if a == b else f"{a:X}-{b:X}" for a, b in found)
 
 
-def write_model(target: Path, folder: Path = MINI_BERT) -> None:
-    """Write ``vocabulary.js`` and ``weights.js``, unless they are there and of the same origin.
+def models() -> dict[str, tuple[Path, Callable[[], tuple[dict, dict]], list[Path]]]:
+    """Return the models that can be written: name to folder, reader, and the files it reads.
+
+    MiniLM is among them where its package is installed and its head is there.
+    """
+    found = {"mini_bert": (MINI_BERT, mini_bert, sorted(MINI_BERT.iterdir()))}
+    try:
+        folder = minilm_folder()
+    except WeightsError:
+        return found
+    if MINILM_HEAD.is_file():
+        files = [folder / "vocab.txt", folder / "config.json", MINILM_HEAD]
+        found["minilm"] = (folder, minilm, files)
+    return found
+
+
+def write_model(target: Path, name: str = "mini_bert") -> None:
+    """Write ``vocabulary.js``, ``weights.bin`` and ``weights.js``, unless they are there already.
+
+    They are made anew when what they are made of has changed: the first line of a script names it.
 
     Args:
         target: the folder to write to.
-        folder: where the model stands.
+        name: of the model.
     """
+    folder, read, files = models()[name]
     origin = hashlib.sha256(Path(__file__).read_bytes())
-    origin.update((ROOT / "src/bertbook/basic_tokenizer.py").read_bytes())
-    for path in sorted(folder.iterdir()):
+    for path in (Path(basic.__file__), *files):
         origin.update(path.read_bytes())
-    first_line = f"// {folder.name}, {origin.hexdigest()}\n"
-    for make in (vocabulary, quantised_weights):
-        name = "vocabulary" if make is vocabulary else "weights"
-        path = target / f"{name}.js"
+    first_line = f"// {name}, {origin.hexdigest()}\n"
+
+    def write(part: str, content: Callable[[], object]) -> None:
+        path = target / f"{part}.js"
         if path.is_file():
             with path.open(encoding="utf-8") as file:
                 if file.readline() == first_line:
-                    continue
-        content = json.dumps(make(folder), ensure_ascii=True, separators=(",", ":"))
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(
-            f"{first_line}(window.bertFiles ??= {{}}).{name} = {content};\n", "utf-8"
-        )
+                    return
+        text = json.dumps(content(), ensure_ascii=True, separators=(",", ":"))
+        key = json.dumps(f"{name}/{part}")
+        script = f"{first_line}(window.bertFiles ??= {{}})[{key}] = {text};\n"
+        path.write_text(script, "utf-8")
+
+    def weights() -> str:
+        packed = packed_weights(*read())
+        (target / "weights.bin").write_bytes(packed)
+        return b64encode(packed).decode()
+
+    target.mkdir(parents=True, exist_ok=True)
+    write("vocabulary", lambda: vocabulary(folder))
+    write("weights", weights)

@@ -30,25 +30,24 @@ const erf = (x) => {
 const gelu = (x) => (x * (1 + erf(x / Math.SQRT2))) / 2; // x · P(normal number < x)
 
 class Bert {
-  // floats and bytes are base64. A vector is stored as it is, a matrix row by row:
-  // whole numbers in -127..127, which are multiplied here by the row's factor.
-  constructor({ config, tensors, floats, bytes }) {
-    const decode = (text) => {
-      const binary = atob(text);
-      const array = new Uint8Array(binary.length);
-      for (let i = 0; i < array.length; i++) array[i] = binary.charCodeAt(i);
-      return array.buffer;
-    };
-    const numbers = new Float32Array(decode(floats));
-    const integers = new Int8Array(decode(bytes));
+  // A file: the length of its header, header, floats, bytes. A vector is stored as it
+  // is, a matrix row by row: numbers in -127..127, multiplied by a row's factor here.
+  constructor(file) {
+    const length = new DataView(file).getUint32(0, true);
+    const header = new TextDecoder().decode(new Uint8Array(file, 4, length));
+    const { config, tensors, floats, bytes } = JSON.parse(header);
+    const middle = 4 + length + 4 * floats;
+    const missing = middle + bytes - file.byteLength;
+    if (missing) throw new Error(`the weights lack ${missing} of their bytes`);
+    const numbers = new Float32Array(file, 4 + length, floats);
+    const integers = new Int8Array(file, middle, bytes);
     const rowOf = (at, width, factor) =>
       new Float32Array(integers.subarray(at, at + width)).map((q) => q * factor);
     this.config = config;
     this.weights = {};
-    for (const [name, tensor] of Object.entries(tensors)) {
-      const [length, width] = tensor.shape;
-      const own = numbers.subarray(tensor.floats, tensor.floats + length);
-      const row = (factor, i) => rowOf(tensor.bytes + i * width, width, factor);
+    for (const [name, { shape: [rows, width], ...at }] of Object.entries(tensors)) {
+      const own = numbers.subarray(at.floats, at.floats + rows);
+      const row = (factor, i) => rowOf(at.bytes + i * width, width, factor);
       this.weights[name] = width === undefined ? own : Array.from(own, row);
     }
   }
@@ -118,11 +117,12 @@ class Bert {
 
   // headMask: a factor for each head, [L, H]. One text has no padding, needs no mask.
   // Returns hiddenStates, L + 1 times [S, D], and attentions, L times [H, S, S].
-  forward({ ids, types }, headMask = null) {
+  async forward({ ids, types }, headMask = null, pause = () => {}) {
     const { num_hidden_layers: layers, num_attention_heads: heads } = this.config;
     const hiddenStates = [this.embed(ids, types)];
     const attentions = [];
     for (let i = 0; i < layers; i++) {
+      await pause(); // the page goes on in between
       const name = `bert.encoder.layer.${i}`;
       const factors = headMask?.[i] ?? Array(heads).fill(1);
       const { next, weights } = this.layer(name, hiddenStates[i], factors);

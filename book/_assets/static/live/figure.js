@@ -4,25 +4,55 @@
 
 const loaded = new Map();
 
-// The model's files are scripts that leave their data in `window.bertFiles`. Scripts also load where
-// the book was opened from a folder, and may not fetch. `make` turns the data into what is kept.
-function loadOnce(name, address, make) {
-  if (!loaded.has(name)) {
-    const model = new Promise((resolve, reject) => {
-      const script = document.createElement("script");
-      script.src = address;
-      script.onload = () => {
-        resolve(make(window.bertFiles[name]));
-        delete window.bertFiles[name];
-      };
-      script.onerror = () => reject(new Error(`The file ${address} could not be loaded.`));
-      document.head.append(script);
-    });
-    model.catch(() => loaded.delete(name)); // the next figure may try again
-    loaded.set(name, model);
+// `make` turns a file into what is kept, once for a page.
+function loadOnce(address, get, make) {
+  if (!loaded.has(address)) {
+    const model = get(address).then(make);
+    model.catch(() => loaded.delete(address)); // the next figure may try again
+    loaded.set(address, model);
   }
-  return loaded.get(name);
+  return loaded.get(address);
 }
+
+const failed = (address, why = "") => new Error(`The file ${address} could not be loaded${why}.`);
+
+// A script that leaves its data in `window.bertFiles`, under the end of its address: "mini_bert/vocabulary".
+function getScript(address) {
+  const name = address.match(/[^/]+\/[^/]+(?=\.js)/)[0];
+  return new Promise((resolve, reject) => {
+    const script = h("script", { src: address });
+    script.onload = () => {
+      const data = window.bertFiles?.[name];
+      if (data === undefined) reject(failed(address, " whole"));
+      else resolve(data);
+      delete window.bertFiles?.[name];
+      script.remove();
+    };
+    script.onerror = () => reject(failed(address));
+    document.head.append(script);
+  });
+}
+
+// Bytes from a server. Where the book was opened from a folder, which may not fetch, a script has them.
+async function getBytes(address) {
+  if (location.protocol === "file:") {
+    const binary = atob(await getScript(address.replace(".bin", ".js")));
+    return Uint8Array.from(binary, (char) => char.charCodeAt(0)).buffer;
+  }
+  const answer = await fetch(address).catch(() => { throw failed(address); });
+  if (!answer.ok) throw failed(address, `: ${answer.status}`);
+  return answer.arrayBuffer().catch(() => { throw failed(address, " whole"); });
+}
+
+// Lets the page answer the reader, if it has been kept busy for a while.
+async function pause() {
+  if (performance.now() - pause.last < 12) return;
+  await new Promise((resolve) => setTimeout(resolve));
+  pause.last = performance.now();
+}
+pause.last = 0;
+
+class Superseded extends Error {}
 
 // An element with attributes (those named on… are listeners) and children. Text stays text.
 function h(tag, attributes = {}, ...children) {
@@ -76,7 +106,9 @@ const STYLE = `
   p { margin: 0 0 0.6rem; }
   .title { font-weight: 600; }
   .hint { color: var(--ink-soft, #4a4e55); }
-  .status { min-height: 1.5em; margin: 0.4rem 0 0; color: var(--muted, #63676e); font-size: 0.85rem; }
+  .foot { display: flex; gap: 0.75rem; align-items: flex-start; margin-top: 0.4rem; }
+  .foot button { font-size: 0.85rem; flex: none; }
+  .status { flex: 1; min-height: 1.5em; margin: 0; color: var(--muted, #63676e); font-size: 0.85rem; }
   .status[data-failed] { color: var(--code-error, #a3301c); }
   .controls { display: flex; flex-wrap: wrap; gap: 0.4rem 1.25rem; margin-bottom: 0.6rem; align-items: center; }
   .slider { display: flex; gap: 0.5rem; align-items: center; }
@@ -106,7 +138,8 @@ const STYLE = `
 
 class LiveFigure extends HTMLElement {
   // What a figure has of its own: its title, one sentence that says what to try, its style, and
-  // `draw(box)`, which fills the box at once. `start()` is called near the screen, once.
+  // `draw(box)`, which fills the box at once. `start()` is called near the screen, once. Where the
+  // values of its inputs do not tell all, `state` gives and takes the rest, as JSON.
   static title = "";
   static hint = "";
   static style = "";
@@ -116,10 +149,14 @@ class LiveFigure extends HTMLElement {
     const { title, hint, style } = this.constructor;
     this.box = h("div");
     this.status = h("p", { class: "status", role: "status" });
+    const link = h("button", { type: "button", class: "link", onclick: () => this.link() }, "Link to this");
     const section = h("section", { "aria-label": title },
-      h("p", { class: "title" }, title), h("p", { class: "hint" }, hint), this.box, this.status);
+      h("p", { class: "title" }, title), h("p", { class: "hint" }, hint), this.box, h("div", { class: "foot" }, this.status, link));
     this.attachShadow({ mode: "open" }).append(h("style", {}, STYLE + style), section);
     this.draw(this.box);
+    this.inputs = [...this.box.querySelectorAll("input, textarea, select")];
+    this.restore();
+    window.addEventListener("hashchange", () => this.restore());
     const observer = new IntersectionObserver(async ([entry]) => {
       if (!entry.isIntersecting) return;
       observer.disconnect();
@@ -138,7 +175,7 @@ class LiveFigure extends HTMLElement {
       this.say("");
       await step();
     } catch (error) {
-      this.say(error.message, true);
+      if (!(error instanceof Superseded)) this.say(error.message, true);
     }
   }
 
@@ -147,27 +184,78 @@ class LiveFigure extends HTMLElement {
     this.status.toggleAttribute("data-failed", failed);
   }
 
-  tokenizer() {
-    return loadOnce("vocabulary", this.getAttribute("vocabulary"), (file) => new WordPieceTokenizer(file));
+  // Puts what the figure shows into the address of the page, behind the #.
+  link() {
+    const values = this.inputs.map((input) => (input.type === "checkbox" ? input.checked : input.value));
+    const text = encodeURIComponent(JSON.stringify([values, this.state ?? null]));
+    history.replaceState(null, "", `#${this.localName}=${text}`);
+    navigator.clipboard?.writeText(location.href).catch(() => {});
+    this.say("The address of this page now leads here.");
   }
 
-  bert() {
-    return loadOnce("weights", this.getAttribute("weights"), (file) => new Bert(file));
+  restore() {
+    const [name, text] = location.hash.slice(1).split("=");
+    if (name !== this.localName) return;
+    try {
+      const [values, state] = JSON.parse(decodeURIComponent(text));
+      this.inputs.forEach((input, i) => {
+        if (input.type === "checkbox") input.checked = values[i] === true;
+        else if (typeof values[i] === "string") input.value = values[i];
+        for (const event of ["input", "change"]) input.dispatchEvent(new Event(event));
+      });
+      if (state !== null) this.state = state;
+    } catch {
+      this.say("The link behind the # of the address is damaged.", true);
+    }
+    this.scrollIntoView();
   }
 }
 
 // A figure that runs the whole model: `update()` computes anew and draws.
 class ModelFigure extends LiveFigure {
+  turn = 0;
+
+  // The reader may choose a larger model, where the book was built with one.
+  modelChoice() {
+    if (!this.hasAttribute("larger-weights")) return [];
+    this.choice = h("select", { onchange: () => this.model && this.attempt(() => this.start()) },
+      h("option", { value: "" }, "mini-BERT, 6 MB"), h("option", { value: "larger-" }, "MiniLM, 24 MB"));
+    return [h("label", {}, "Model ", this.choice)];
+  }
+
+  async load() {
+    const which = this.choice?.value ?? "";
+    const address = (part) => this.getAttribute(which + part);
+    this.say(`The model is loading: ${which ? 24 : 6} MB.`);
+    this.turn += 1;
+    [this.wordPiece, this.model] = await Promise.all([
+      loadOnce(address("vocabulary"), getScript, (file) => new WordPieceTokenizer(file)),
+      loadOnce(address("weights"), getBytes, (file) => new Bert(file)),
+    ]);
+  }
+
   async start() {
-    this.say("The model is loading: 7 MB.");
-    [this.wordPiece, this.model] = await Promise.all([this.tokenizer(), this.bert()]);
+    await this.load();
     await this.update();
   }
 
+  // What the model makes of a text. A pass that a newer one has overtaken ends here.
+  async pass(input, headMask = null, model = this.model) {
+    const turn = this.turn;
+    const goOn = async () => {
+      await pause();
+      if (this.turn !== turn) throw new Superseded();
+    };
+    const found = await model.forward(input, headMask, goOn);
+    await goOn();
+    return found;
+  }
+
   // Waits for a pause in the reader's typing.
-  later(pause = 250) {
+  later(wait = 250) {
     if (!this.model) return;
+    this.turn += 1;
     clearTimeout(this.timer);
-    this.timer = setTimeout(() => this.attempt(() => this.update()), pause);
+    this.timer = setTimeout(() => this.attempt(() => this.update()), wait);
   }
 }

@@ -69,15 +69,26 @@ customElements.define("live-head-lab", class extends ModelFigure {
     this.later(0);
   }
 
-  update() {
+  get state() {
+    return { layer: this.layer, head: this.head, row: this.row, off: [...this.off] };
+  }
+
+  set state({ layer, head, row, off }) {
+    if (!this.buttons[layer]?.[head]) return;
+    Object.assign(this, { layer, head, row: Math.max(0, Math.trunc(row)) || 0, off: new Set(off) });
+    this.later(0);
+  }
+
+  async update() {
     const start = performance.now();
-    this.encoding = this.wordPiece.encode(this.a.value, this.b.value.trim() ? this.b.value : null);
+    const encoding = this.wordPiece.encode(this.a.value, this.b.value.trim() ? this.b.value : null);
     const mask = this.buttons.map((row, layer) => row.map((_, head) => (this.off.has(`${layer},${head}`) ? 0 : 1)));
-    this.whole = this.model.forward(this.encoding);
-    this.without = this.off.size ? this.model.forward(this.encoding, mask) : this.whole;
-    this.row = Math.min(this.row, this.encoding.tokens.length - 1);
+    const whole = await this.pass(encoding);
+    const without = this.off.size ? await this.pass(encoding, mask) : whole;
+    Object.assign(this, { encoding, whole, without });
+    this.row = Math.min(this.row, encoding.tokens.length - 1);
     this.show();
-    this.say(`${this.encoding.tokens.length} pieces, computed here in ${Math.round(performance.now() - start)} ms.`);
+    this.say(`${encoding.tokens.length} pieces, computed here in ${Math.round(performance.now() - start)} ms.`);
   }
 
   // What is drawn: the weights of the model as it is now, with the heads that are off.

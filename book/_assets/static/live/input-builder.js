@@ -41,6 +41,16 @@ customElements.define("live-input-builder", class extends ModelFigure {
       this.tries, this.rows);
   }
 
+  get state() {
+    return { word: this.word, step: this.step };
+  }
+
+  set state({ word, step }) {
+    this.word = String(word);
+    this.step = step ?? Infinity; // in JSON there is no infinity
+    this.later(0);
+  }
+
   update() {
     const texts = [this.a.value, this.b.value];
     this.encoding = this.wordPiece.encode(texts[0], texts[1].trim() ? texts[1] : null);

@@ -34,28 +34,37 @@ customElements.define("live-mask-lab", class extends ModelFigure {
     this.guesses = h("div", { class: "guesses scroll", tabindex: "0", role: "region", "aria-label": "guesses after each layer" });
     this.verdict = h("p", { class: "verdict", "aria-live": "polite" });
     box.append(this.a.parentElement, this.b.parentElement, this.tokens,
-      h("div", { class: "controls" }, h("label", {}, "Guesses for ", this.place)), this.guesses, this.verdict);
+      h("div", { class: "controls" }, h("label", {}, "Guesses for ", this.place), this.modelChoice()), this.guesses, this.verdict);
   }
 
   async start() {
-    this.say("The model is loading: 7 MB.");
-    [this.wordPiece, this.model] = await Promise.all([this.tokenizer(), this.bert()]);
-    this.chosen.add(this.encode().tokens.indexOf("pass"));
+    await this.load();
+    if (!this.chosen.size) this.chosen.add(this.encode().tokens.indexOf("pass"));
     await this.update();
+  }
+
+  get state() {
+    return { hidden: [...this.chosen], shown: this.shown };
+  }
+
+  set state({ hidden, shown }) {
+    this.chosen = new Set(hidden);
+    this.shown = shown;
+    this.later(0);
   }
 
   encode() {
     return this.wordPiece.encode(this.a.value, this.b.value.trim() ? this.b.value : null);
   }
 
-  update() {
+  async update() {
     const start = performance.now();
     const { tokens, ids, types } = this.encode();
     const special = (i) => ["[CLS]", "[SEP]"].includes(tokens[i]);
     // A [MASK] that is typed is one to guess too.
     const masked = tokens.map((token, i) => this.chosen.has(i) || token === "[MASK]");
     const mask = this.wordPiece.vocabulary.get("[MASK]");
-    const { hiddenStates } = this.model.forward({ ids: ids.map((id, i) => (masked[i] ? mask : id)), types });
+    const { hiddenStates } = await this.pass({ ids: ids.map((id, i) => (masked[i] ? mask : id)), types });
     const places = ids.map((_, i) => i).filter((i) => masked[i]);
     if (!places.includes(this.shown)) this.shown = places.at(-1) ?? null;
     this.showTokens(tokens, special);
@@ -63,11 +72,15 @@ customElements.define("live-mask-lab", class extends ModelFigure {
       h("option", { value: i, selected: i === this.shown }, `place ${i} (${tokens[i]})`)));
     this.place.disabled = places.length === 0;
     this.showGuesses(hiddenStates, tokens[this.shown]);
-    const [follows, not] = softmax([...this.model.nextSentence(hiddenStates.at(-1))]);
-    this.verdict.textContent = this.b.value.trim()
-      ? `Next sentence: the model gives "B follows A" ${percent(follows)}, "B is from elsewhere" ${percent(not)}.`
-      : "Next sentence: type a sentence B for a verdict.";
+    this.verdict.textContent = this.judge(hiddenStates.at(-1));
     this.say(`${tokens.length} pieces, computed here in ${Math.round(performance.now() - start)} ms.`);
+  }
+
+  judge(states) {
+    if (!this.model.weights["bert.pooler.dense.weight"]) return "This model was not trained on next sentences.";
+    if (!this.b.value.trim()) return "Next sentence: type a sentence B for a verdict.";
+    const [follows, not] = softmax([...this.model.nextSentence(states)]);
+    return `Next sentence: the model gives "B follows A" ${percent(follows)}, "B is from elsewhere" ${percent(not)}.`;
   }
 
   showTokens(tokens, special) {

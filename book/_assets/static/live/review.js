@@ -1,24 +1,16 @@
 // The book's BERT as a judge of film reviews, and what each word adds to its verdict.
 "use strict";
 
-// A copy of the mini-BERT with changed matrices, W + up · down, and a new head.
-function reviewer(model, tensors) {
-  const numbers = (text, Kind) => new Kind(Uint8Array.from(atob(text), (char) => char.charCodeAt(0)).buffer);
-  const unpack = ({ floats, bytes, width }) => {
-    const own = numbers(floats, Float32Array);
-    if (!bytes) return own;
-    const whole = numbers(bytes, Int8Array);
-    return Array.from(own, (factor, i) => new Float32Array(whole.subarray(i * width, (i + 1) * width)).map((q) => q * factor));
-  };
+// The mini-BERT with changed matrices, W + up · down, and a new head; `model` stays as it is.
+function reviewer(model, changes) {
   const weights = { ...model.weights };
-  for (const [name, tensor] of Object.entries(tensors)) {
+  for (const [name, change] of Object.entries(changes)) {
     const [, map, part] = name.match(/(.*)\.(.*)/);
     if (part === "up") {
-      const up = unpack(tensor); // [out, R]
-      const down = unpack(tensors[`${map}.down`]); // [R, in]
+      const down = changes[`${map}.down`]; // [R, in]; up is [out, R]
       weights[`${map}.weight`] = weights[`${map}.weight`].map((row, o) =>
-        row.map((w, i) => down.reduce((sum, direction, r) => sum + up[o][r] * direction[i], w)));
-    } else if (part !== "down") weights[name] = unpack(tensor);
+        row.map((w, i) => down.reduce((sum, direction, r) => sum + change[o][r] * direction[i], w)));
+    } else if (part !== "down") weights[name] = change;
   }
   return Object.assign(Object.create(model), { weights });
 }
@@ -56,7 +48,7 @@ customElements.define("live-review", class extends ModelFigure {
   `;
 
   draw(box) {
-    const read = () => { this.turn = null; this.later(); }; // nothing more comes of the old text
+    const read = () => this.later();
     this.text = h("textarea", { spellcheck: "false", oninput: read }, "The plot is thin, but the acting is wonderful and the music is a delight.");
     this.removed = h("input", { type: "checkbox", onchange: read });
     this.verdict = h("p", { class: "verdict", "aria-live": "polite" });
@@ -69,13 +61,12 @@ customElements.define("live-review", class extends ModelFigure {
       this.words);
   }
 
-  // The page's model stays as it is, for its other figures.
-  async bert() {
-    const file = loadOnce("review", this.getAttribute("review"), (file) => file);
-    const model = await super.bert();
-    const { tensors, measured } = await file;
-    this.measured = measured;
-    return reviewer(model, tensors);
+  // The changes are packed like a model; in place of a configuration stands what was measured.
+  async load() {
+    const changes = await loadOnce(this.getAttribute("review"), getBytes, (file) => new Bert(file));
+    await super.load();
+    this.measured = changes.config;
+    this.model = reviewer(this.model, changes.weights);
   }
 
   async odds(ids) {
@@ -85,7 +76,6 @@ customElements.define("live-review", class extends ModelFigure {
 
   async update() {
     const start = performance.now();
-    const turn = this.turn = {};
     this.verdict.textContent = this.worth.textContent = "";
     this.words.replaceChildren();
     const { tokens, ids } = this.wordPiece.encode(this.text.value);
@@ -97,18 +87,15 @@ customElements.define("live-review", class extends ModelFigure {
     const { most } = this.constructor;
     if (words.length > most) throw new Error(`The review has ${words.length} words and marks; this figure takes at most ${most}.`);
     const whole = await this.odds(ids);
-    if (turn !== this.turn) return;
     this.showVerdict(whole);
     const rows = words.map((places) => h("div", { role: "listitem" },
       h("span", { class: "piece" }, places.map((i) => tokens[i].replace(/^##/, "")).join("")), h("span", { class: "bar" }), h("span", { class: "number" }, "…")));
     this.words.replaceChildren(h("div", { role: "list" }, rows));
     const mask = this.wordPiece.vocabulary.get("[MASK]");
     for (const [n, places] of words.entries()) {
-      await new Promise((go) => setTimeout(go)); // the reader may type
       const hit = (i) => places.includes(i);
       const without = this.removed.checked ? ids.filter((_, i) => !hit(i)) : ids.map((id, i) => (hit(i) ? mask : id));
       const adds = whole - await this.odds(without);
-      if (turn !== this.turn) return;
       const share = `${50 * Math.min(1, Math.abs(adds) / this.constructor.full)}%`;
       rows[n].children[1].append(h("i", { class: adds < 0 ? "rotten" : "fresh", style: `--share: ${share}` }));
       rows[n].lastChild.textContent = this.signed(adds);
