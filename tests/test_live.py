@@ -753,8 +753,9 @@ def test_review_shows_pythons_verdict_and_what_each_word_adds(figure, python):
         assert number(shown[2]) == pytest.approx(whole, abs=0.0051)
         part = metrics["calibration"][min(4, int(fresh * 5))]
         worth = element.locator(".worth").inner_text()
-        assert f"{100 * metrics['accuracy']:.1f}\xa0% rightly" in worth
-        assert f"it gave to {part['reviews']}; {100 * part['was']:.0f}\xa0%" in worth
+        assert f"is right in {100 * metrics['accuracy']:.1f}\xa0%" in worth
+        assert f"To {part['reviews']} of them it gave" in worth
+        assert f"; {100 * part['was']:.0f}\xa0% of these were fresh" in worth
         rows = element.get_by_role("listitem")
         names = ["".join(encoding.tokens[i].strip("#") for i in w) for w in words]
         assert rows.locator(".piece").all_inner_texts() == names

@@ -114,7 +114,8 @@ customElements.define("live-review", class extends ModelFigure {
     const bins = calibration.length;
     const bin = Math.min(bins - 1, Math.floor(fresh * bins));
     const { reviews: alike, was } = calibration[bin];
-    this.worth.textContent = `Of ${reviews} reviews of films that training never saw, this model judges ${percent(accuracy, 1)} rightly. ` +
-      `Between ${percent(bin / bins)} and ${percent((bin + 1) / bins)} fresh, as here, it gave to ${alike}${alike ? `; ${percent(was)} of them were fresh` : ""}.`;
+    this.worth.textContent = `On ${reviews} reviews of unseen films this model is right in ${percent(accuracy, 1)}. ` +
+      `To ${alike} of them it gave ${(100 * bin) / bins} to ${percent((bin + 1) / bins)} fresh, as here` +
+      `${alike ? `; ${percent(was)} of these were fresh` : ""}.`;
   }
 });
