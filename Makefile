@@ -79,9 +79,13 @@ notebooks:
 	$(call setup,all)
 	$(BIN)/python tools/notebooks.py $(NOTEBOOK)
 
+# The live figures are timed in Chromium, where there is one.
+bench: export CHROMIUM := $(CHROMIUM)
 bench:
 	$(call setup,all)
 	$(BIN)/python -m benchmarks
+	@[ -e _build/complete ] || $(MAKE) --no-print-directory book
+	@[ -z "$(CHROMIUM)" ] || { echo; $(BIN)/python -m benchmarks.live; }
 
 experiments:
 	$(call setup,all)

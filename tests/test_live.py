@@ -1,18 +1,23 @@
 """The book's BERT in the reader's browser: the same numbers as in Python, and figures that work."""
 
 import base64
+import copy
 import io
 import json
+import random
 import re
 import subprocess
 import sys
+import warnings
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 from sphinx.application import Sphinx
 
 from bertbook.basic_tokenizer import BasicTokenizer
+from bertbook.corpora.documents import KINDS, load_documents
 from bertbook.mini_bert import load_mini_bert
 from bertbook.results import read_results
 from experiments import live_quantisation as experiment
@@ -133,6 +138,149 @@ def test_forward_is_pythons(runtime, python, pair, ablated):
         difference = (torch.tensor(found[name]) - expected[name]).abs().max().item()
         print(f"{name}: {difference:.1e}")
         assert difference < tolerance, name
+
+
+@pytest.fixture(scope="module")
+def held_out():
+    """Real texts and pairs that the model was not trained on."""
+    found = []
+    for kind in KINDS:
+        documents = [
+            document.sentences
+            for document in load_documents()
+            if (document.kind, document.part) == (kind, "test")
+        ]
+        for sentences in documents[:: len(documents) // 7][:7]:
+            found.append((sentences[0][:200], None))
+            found.append((sentences[0][:200], sentences[-1][:200]))
+    return found
+
+
+def test_forward_is_the_exact_one_on_real_texts(runtime, python, held_out):
+    """Against Python in 64 bits on the same weights: what is left is the page's own rounding."""
+    _, model, tokenizer = python
+    exact = copy.deepcopy(model).double()
+    assert len(held_out) >= 40
+    largest = dict.fromkeys(("hidden", "attentions", "logits", "verdict"), 0.0)
+    for pair in held_out:
+        expected = in_python(exact, tokenizer, *pair)
+        found = runtime.evaluate(IN_BROWSER, [*pair, None])
+        encoded = runtime.evaluate("([a, b]) => tokenizer.encode(a, b)", pair)
+        encoding = tokenizer.encode(*pair)
+        assert encoded["ids"] == encoding.ids
+        assert encoded["types"] == encoding.token_type_ids
+        assert encoded["tokens"] == encoding.tokens
+        for name in largest:
+            gap = (torch.tensor(found[name], dtype=torch.double) - expected[name]).abs()
+            largest[name] = max(largest[name], gap.max().item())
+    print({name: f"{gap:.1e}" for name, gap in largest.items()})
+    assert max(largest[name] for name in ("hidden", "attentions", "verdict")) < 1e-5
+    assert largest["logits"] < 3e-5  # they reach 20, so this is as exact
+
+
+def test_another_engine_agrees(runtime, python, held_out, tmp_path):
+    """ONNX Runtime runs the exported model: neither PyTorch's kernels nor the page's code."""
+    _, model, tokenizer = python
+
+    class Exported(torch.nn.Module):
+        def forward(self, ids, types):
+            encoded = model.bert(
+                ids,
+                token_type_ids=types,
+                output_hidden_states=True,
+                output_attentions=True,
+            )
+            logits, verdict = model.cls(
+                encoded.last_hidden_state, encoded.pooler_output
+            )
+            hidden = torch.stack(encoded.hidden_states)[:, 0]
+            attentions = torch.stack(encoded.attentions)[:, 0]
+            return hidden, attentions, logits[0, :8], verdict[0]
+
+    for pair in held_out[:4]:
+        encoding = tokenizer.encode(*pair)
+        inputs = {"ids": encoding.ids, "types": encoding.token_type_ids}
+        tensors = tuple(torch.tensor([numbers]) for numbers in inputs.values())
+        path = tmp_path / "model.onnx"
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # the shapes are this text's, as they may be
+            torch.onnx.export(
+                Exported(), tensors, path, input_names=list(inputs), dynamo=False
+            )
+        session = onnxruntime.InferenceSession(path)
+        feeds = {n: t.numpy() for n, t in zip(inputs, tensors, strict=True)}
+        expected = session.run(None, feeds)
+        found = runtime.evaluate(IN_BROWSER, [*pair, None])
+        for name, theirs in zip(
+            ("hidden", "attentions", "logits", "verdict"), expected, strict=True
+        ):
+            gap = np.abs(np.array(found[name]) - theirs).max()
+            print(f"{name}: {gap:.1e}")
+            assert gap < (1e-4 if name == "logits" else TOLERANCE), name
+
+
+def test_tokenizer_is_pythons_on_hostile_strings(runtime, python):
+    """Two thousand strings of what tokenizers trip over."""
+    tokenizer, draw = python[2], random.Random(0)
+    parts = [
+        *"aZéÅßİıΣςσΑ .,!?'-_$",
+        *("\u0301", "\u0308", "\u0323", "\u200b", "\u200d", "\u00ad", "\ufeff"),
+        *(
+            "\x00",
+            "\x07",
+            "\x1b",
+            "\x85",
+            "\t",
+            "\n",
+            "\r",
+            "\u2028",
+            "\u00a0",
+            "\u3000",
+        ),
+        *(
+            "\u202e",
+            "\u2067",
+            "א",
+            "ש",
+            "ع",
+            "ر",
+            "हि",
+            "ไ",
+            "한",
+            "カ",
+            "注",
+            "\U00020000",
+        ),
+        *(
+            "😀",
+            "👩\u200d👧",
+            "🏳\ufe0f",
+            "\U0001d165",
+            "𝐁",
+            "ﬁ",
+            "½",
+            "²",
+            "\u212a",
+            "\ufffd",
+        ),
+        *(
+            "[MASK]",
+            "[mask]",
+            "[CLS]",
+            "[SEP]",
+            "##",
+            "the",
+            "unaffable",
+            "king",
+            "ΟΔΟΣ",
+        ),
+    ]
+    texts = ["".join(draw.choices(parts, k=draw.randint(0, 40))) for _ in range(2000)]
+    found = runtime.evaluate("texts => texts.map(x => tokenizer.tokenize(x))", texts)
+    for text, pieces in zip(texts, found, strict=True):
+        assert pieces == tokenizer.tokenize(text), repr(text)
 
 
 @pytest.mark.parametrize("text", TEXTS, ids=range(len(TEXTS)))

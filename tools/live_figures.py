@@ -13,6 +13,7 @@ element needs; other pages load none of them. Where pages are no HTML, nothing i
 import json
 from pathlib import Path
 
+import rjsmin
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -159,6 +160,13 @@ def write_model_files(app: Sphinx, env) -> list[str]:
     return []
 
 
+def shorten_scripts(app: Sphinx, exception: Exception | None) -> None:
+    """Leave comments and indents out of the built scripts; the book shows them as they were."""
+    if exception is None and app.builder.format == "html":
+        for path in Path(app.outdir, "_static", "live").glob("*.js"):
+            path.write_text(rjsmin.jsmin(path.read_text("utf-8")), "utf-8")
+
+
 def setup(app: Sphinx) -> ExtensionMetadata:
     """Connect the extension to a build."""
     others = dict.fromkeys(("latex", "text", "man", "texinfo"), (skip, None))
@@ -167,4 +175,5 @@ def setup(app: Sphinx) -> ExtensionMetadata:
     app.connect("config-inited", substitute_numbers)
     app.connect("env-updated", write_model_files)
     app.connect("html-page-context", add_scripts)
+    app.connect("build-finished", shorten_scripts)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

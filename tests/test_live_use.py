@@ -1,0 +1,239 @@
+"""The live figures in use: by keyboard, at every size, with wrong input, broken files and links."""
+
+import json
+import re
+
+import pytest
+
+from tests.test_browser import SIZES
+from tests.test_live import BUILT, FIGURES, LIVE, figure, home, ready  # noqa: F401
+from tools.page_checks import SITE
+
+MODEL_FIGURES = [
+    name
+    for name in FIGURES
+    if "extends ModelFigure" in (LIVE / f"{name}.js").read_text("utf-8")
+]
+CONTROLS = "input, textarea, select, button"
+TEXT = 'input[type="text"], textarea'
+BAD_TEXTS = {
+    "markup": "<img src=x onerror=alert(1)> <script>alert(2)</script> &lt;b&gt;",
+    "long": "so it goes, " * 834,
+    "nothing": "",
+    "only masks": "[MASK] [MASK] [MASK]",
+    "other scripts": "注意力 \u202eעברית \U0001f600\u200d\U0001f469 e\u0301\u0308 \x00",
+}
+
+
+def wait_until_still(element):
+    """Waits until a figure has not changed for a while."""
+    element.evaluate("""figure => new Promise(resolve => {
+      const wait = () => setTimeout(() => { observer.disconnect(); resolve(); }, 1500);
+      let timer = wait();
+      const observer = new MutationObserver(() => { clearTimeout(timer); timer = wait(); });
+      observer.observe(figure.shadowRoot, { childList: true, subtree: true, characterData: true });
+    })""")
+
+
+def opened(figure, name, **options):  # noqa: F811
+    """A figure on the screen, its computation at rest."""
+    seen, element = figure(name, **options)
+    element.scroll_into_view_if_needed()
+    seen.settle()
+    wait_until_still(element)
+    return seen, element
+
+
+def status(element):
+    return element.locator(".status")
+
+
+def wide(seen):
+    """By how much the page is wider than the screen."""
+    return seen.page.evaluate(
+        "document.documentElement.scrollWidth - document.documentElement.clientWidth"
+    )
+
+
+# Two of the eight combinations for each figure: each value of each choice is tried on all.
+WAYS = {
+    "desk, light, server": {"viewport": SIZES["desk"], "color_scheme": "light"},
+    "phone, dark, folder": {
+        "viewport": SIZES["phone"],
+        "color_scheme": "dark",
+        "reduced_motion": "reduce",
+        "address": f"{SITE.as_uri()}/",
+    },
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_control_works_by_keyboard_alone(figure, name, way):  # noqa: F811
+    seen, element = opened(figure, name, **WAYS[way])
+    page = seen.page
+    element.locator(CONTROLS).first.focus()
+    visited = set()
+    for _ in range(150):
+        found = page.evaluate("""() => {
+          const active = document.activeElement?.shadowRoot?.activeElement;
+          if (!active) return null;
+          active.dataset.visited ??= String(document.activeElement.visits =
+            (document.activeElement.visits ?? 0) + 1);
+          return [active.dataset.visited, active.localName, active.type ?? "",
+            active.getAttribute("aria-label") ?? active.textContent];
+        }""")
+        if found is None:
+            break
+        number, tag, kind, label = found
+        if number not in visited and len(visited) < 40:
+            visited.add(number)
+            if kind == "range":
+                page.keyboard.press("ArrowRight")
+            elif kind in ("checkbox", "radio"):
+                page.keyboard.press("Space")
+            elif tag == "select":
+                page.keyboard.press("ArrowDown")
+            elif tag == "button" and label != "Link to this":
+                page.keyboard.press("Enter")
+            elif kind == "text":
+                page.keyboard.press("End")
+                page.keyboard.type(" 1" if kind != "number" else "1")
+                page.keyboard.press("Backspace")
+        page.keyboard.press("Tab")
+    assert visited, "no control took the focus"
+    wait_until_still(element)
+    assert seen.problems == []
+    assert wide(seen) <= 0
+    assert seen.findings() == []
+
+
+@pytest.mark.parametrize("bad", BAD_TEXTS)
+@pytest.mark.parametrize("name", FIGURES)
+def test_bad_text_is_survived_and_never_markup(figure, name, bad):  # noqa: F811
+    seen, element = opened(figure, name)
+    fields = element.locator(TEXT)
+    if not fields.count():
+        pytest.skip("no text field")
+    good = [fields.nth(i).input_value() for i in range(fields.count())]
+    pictures = element.locator("img, script, b").count()
+    for i in range(min(len(good), 3)):
+        fields.nth(i).fill(BAD_TEXTS[bad])
+    wait_until_still(element)
+    if bad == "long":
+        told = status(element)
+        assert told.get_attribute("data-failed") is not None
+        assert re.search(r"\d", told.inner_text()), "the message names no number"
+    assert element.locator("img, script, b").count() == pictures
+    # The page lives on.
+    for i, value in enumerate(good):
+        fields.nth(i).fill(value)
+    wait_until_still(element)
+    assert status(element).get_attribute("data-failed") is None
+    assert seen.problems == []
+
+
+@pytest.mark.parametrize("name", MODEL_FIGURES)
+def test_weights_that_do_not_come_are_told_of(figure, name):  # noqa: F811
+    seen, element = figure(name)
+    seen.page.route("**/weights.bin*", lambda route: route.abort())
+    element.scroll_into_view_if_needed()
+    told = element.get_by_text(re.compile(r"weights\.bin\S* could not be loaded"))
+    told.wait_for(timeout=60_000)
+    assert "bin" in told.inner_text()
+
+
+@pytest.mark.parametrize("cut", [0, 3, 1000, 4_000_000])
+def test_cut_weights_are_told_of(figure, cut):  # noqa: F811
+    whole = (BUILT / "weights.bin").read_bytes()
+    seen, element = figure("mask-lab")
+    seen.page.route("**/weights.bin*", lambda route: route.fulfill(body=whole[:cut]))
+    element.scroll_into_view_if_needed()
+    told = element.get_by_text(re.compile("weights"))
+    told.wait_for(timeout=60_000)
+    assert status(element).get_attribute("data-failed") is not None
+    element.get_by_label("Sentence A").fill("still here")  # and the page lives on
+
+
+def test_a_script_without_its_data_is_told_of(figure):  # noqa: F811
+    seen, element = figure("masking-rule")
+    seen.page.route(
+        "**/vocabulary.js*",
+        lambda route: route.fulfill(
+            body="// nothing", content_type="application/javascript"
+        ),
+    )
+    element.scroll_into_view_if_needed()
+    element.get_by_text("could not be loaded whole").wait_for(timeout=60_000)
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_link_leads_to_the_same_state(figure, name):  # noqa: F811
+    seen, element = opened(figure, name)
+    fields, ranges = element.locator(TEXT), element.locator('input[type="range"]')
+    if name in MODEL_FIGURES and fields.count():
+        fields.first.fill("In the beginning the king was in the house.")
+    for i in range(ranges.count()):
+        ranges.nth(i).press("ArrowRight")
+    wait_until_still(element)
+    element.get_by_role("button", name="Link to this").click()
+    element.get_by_text("leads here").wait_for()
+    address = seen.page.url
+    assert f"#live-{name}=" in address
+
+    def values(element):
+        return element.evaluate("""figure => figure.inputs.map(
+          input => input.type === "checkbox" ? input.checked : input.value)""")
+
+    other, again = figure(name)
+    other.page.goto("about:blank")
+    other.page.goto(address, timeout=120_000)
+    other.settle()
+    wait_until_still(again)
+    assert again.evaluate("figure => figure.getBoundingClientRect().top") < 1000
+    assert values(again) == values(element)
+    state = "figure => JSON.stringify(figure.state ?? null)"
+    assert again.evaluate(state) == element.evaluate(state)
+    assert other.problems == seen.problems == []
+
+
+@pytest.mark.parametrize("text", ["x", "%", "[1", "[[{}],7]", "[[],{}]", '["a","b"]'])
+def test_a_damaged_link_harms_nothing(figure, home, text):  # noqa: F811
+    seen, element = figure("mask-lab")
+    seen.page.goto("about:blank")
+    page = home + FIGURES["mask-lab"]
+    seen.page.goto(f"{page}#live-mask-lab={text}", timeout=120_000)
+    ready(seen, element, "computed here in")
+    assert seen.problems == []
+
+
+def test_typing_is_not_held_up(figure):  # noqa: F811
+    """The longest text that fits: keys are taken while the model computes."""
+    seen, element = opened(figure, "mask-lab")
+    element.get_by_label("Sentence B").fill("")
+    field = element.get_by_label("Sentence A")
+    field.fill("so " * 120)
+    seen.page.wait_for_timeout(400)  # the pass has begun
+    field.press("End")
+    field.press_sequentially("and on", delay=20)
+    assert field.input_value().endswith("so and on")
+    ready(seen, element, "124 pieces, computed here in")
+
+
+def test_sizes_are_within_their_budgets():
+    scripts = sum(path.stat().st_size for path in BUILT.parent.glob("*.js"))
+    print(f"scripts: {scripts:,} bytes")
+    assert scripts <= 80_000
+    sizes = {p.name: p.stat().st_size for p in BUILT.iterdir()}
+    print(json.dumps(sizes))
+    # What a reader's browser is given: from a server never the script with the weights.
+    assert sum(sizes.values()) - sizes["weights.js"] <= 6_000_000
+
+
+def test_nothing_moves_by_itself():
+    """No animation, so none has to be left out for readers who want reduced motion."""
+    for path in LIVE.glob("*.js"):
+        text = path.read_text("utf-8")
+        assert not re.search(
+            r"animation|transition:|setInterval|requestAnimationFrame|\.animate\(", text
+        ), path
