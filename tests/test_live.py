@@ -1023,6 +1023,7 @@ def test_directive_refuses_what_it_does_not_know(sphinx, text, told):
 def test_pages_are_built_without_torch():
     code = (
         "import sys; sys.path[:0] = ['tools']; import live_model, live_figures; "
+        "import live_review; "
         "live_model.packed_weights(*live_model.mini_bert()); live_model.vocabulary(); "
         "print('torch' in sys.modules)"
     )

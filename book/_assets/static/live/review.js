@@ -49,7 +49,8 @@ customElements.define("live-review", class extends ModelFigure {
 
   draw(box) {
     const read = () => this.later();
-    this.text = h("textarea", { spellcheck: "false", oninput: read }, "The plot is thin, but the acting is wonderful and the music is a delight.");
+    this.text = h("textarea", { spellcheck: "false", oninput: read });
+    this.text.value = "The plot is thin, but the acting is wonderful and the music is a delight.";
     this.removed = h("input", { type: "checkbox", onchange: read });
     this.verdict = h("p", { class: "verdict", "aria-live": "polite" });
     this.worth = h("p", { class: "worth" });
