@@ -1,10 +1,10 @@
 """The mini-BERT judges film reviews, and what is stored of it is a small difference.
 
-The page has the mini-BERT already. So its matrices stay as they are: low-rank adapters are trained
-on the linear maps of the encoder and of the pooler, and a new head, on all labelled reviews; the
-parts share no film. The rate is chosen on the validation part. The chosen model is measured once on
-the test part, as it is stored and as the page has it, in bytes: how often it is right, and whether
-its probabilities are worth anything.
+The page has the mini-BERT already. So its weights stay as they are: low-rank adapters are trained
+on the linear maps of the encoder and of the pooler, with and without one on the table of word
+vectors, and a new head, on all labelled reviews; the parts share no film. Which variant is stored
+is chosen on the validation part. It is measured once on the test part, as it is stored and as the
+page has it, in bytes: how often it is right, and whether its probabilities are worth anything.
 
     python experiments/live_review.py [--smoke] [--resume]
 """
@@ -19,7 +19,7 @@ import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
-from torch import Tensor
+from torch import Tensor, nn
 
 from bertbook.corpora.tasks import review_tasks
 from bertbook.fill_mask import load_trained
@@ -59,10 +59,16 @@ SEED = 0
 STORED = "stored"
 PARTS = ("train", "validation", "test")
 CONFIG = {
+    # What each changes of the next three.
     "variants": {
-        "rate 0.003": {"learning_rate": 0.003, "epochs": 2},
-        "rate 0.001": {"learning_rate": 0.001, "epochs": 2},
+        "layers": {},
+        "layers, a higher rate": {"learning_rate": 0.003},
+        "layers and words": {"words_rank": 4},
+        "layers and words, one epoch": {"words_rank": 4, "epochs": 1},
     },
+    "learning_rate": 0.001,
+    "words_rank": 0,
+    "epochs": 2,
     "rank": 8,
     "labels": None,  # all
     "max_length": 64,
@@ -76,10 +82,7 @@ CONFIG = {
 }
 SMOKE = {
     **CONFIG,
-    "variants": {
-        "rate 0.003": {"learning_rate": 0.003, "epochs": 1},
-        "rate 0.001": {"learning_rate": 0.001, "epochs": 1},
-    },
+    "epochs": 1,
     "labels": 16,
     "batch_size": 8,
     "loss_every": 1,
@@ -88,17 +91,46 @@ SMOKE = {
 }
 
 
-def adapted(base: BertForPreTraining, rank: int) -> BertForSequenceClassification:
+class LowRankTable(nn.Module):
+    """A frozen table of V vectors, beside it the two trained matrices of its change: up · down.
+
+    As in :class:`bertbook.low_rank.LowRank` ``up`` starts at zero. ``down`` starts with variance
+    one, so that a step of ``up`` moves a vector about as far as a step of its own would.
+
+    Args:
+        table: its parameters get frozen.
+        rank: R.
+    """
+
+    def __init__(self, table: nn.Embedding, rank: int):
+        super().__init__()
+        self.table = table.requires_grad_(False)
+        self.down = nn.Parameter(torch.randn(rank, table.embedding_dim))  # [R, D]
+        self.up = nn.Parameter(torch.zeros(table.num_embeddings, rank))  # [V, R]
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """From ``[...]`` to ``[..., D]``."""
+        return self.table(ids) + self.up[ids] @ self.down
+
+
+def adapted(
+    base: BertForPreTraining, rank: int, words_rank: int
+) -> BertForSequenceClassification:
     """A BERT with a new head, as it is trained: its own weights frozen, adapters trainable.
 
     Args:
         base: a pre-trained model; its encoder is taken over, not copied.
         rank: of the adapters on all linear maps of encoder and pooler.
+        words_rank: of the one on the table of word vectors; 0: none.
     """
     model = BertForSequenceClassification(base.config)
     model.bert = base.bert.requires_grad_(False)
     add_adapters(model.bert.encoder, rank)
     add_adapters(model.bert.pooler, rank)
+    if words_rank:
+        embeddings = model.bert.embeddings
+        table = LowRankTable(embeddings.word_embeddings, words_rank)
+        embeddings.word_embeddings = table
     return model
 
 
@@ -114,10 +146,16 @@ def assembled(
     Raises:
         WeightsError: if a tensor is missing, left over or of another shape.
     """
-    ranks = {len(tensor) for name, tensor in stored.items() if name.endswith(".down")}
-    model = adapted(base, max(ranks, default=1))
+    ranks = {name: len(t) for name, t in stored.items() if name.endswith(".down")}
+    words_rank = ranks.pop("bert.embeddings.word_embeddings.down", 0)
+    model = adapted(base, max(ranks.values(), default=1), words_rank)
     load_trained(model, stored)
     merge_adapters(model)
+    if words_rank:
+        words = model.bert.embeddings.word_embeddings
+        with torch.no_grad():
+            words.table.weight += words.up @ words.down  # [V, D]
+        model.bert.embeddings.word_embeddings = words.table
     return model.requires_grad_(False).eval()
 
 
@@ -177,19 +215,19 @@ def train_variant(
     Returns:
         The model in evaluation mode, and the loss of every step.
     """
-    choice = config["variants"][variant]
+    config = config | config["variants"][variant]
     base, tokenizer = load_mini_bert()
     data = reviews(config, "train", tokenizer)
     per_epoch, numbers = batches_of(data, config["batch_size"], SEED)
-    steps = choice["epochs"] * per_epoch
+    steps = config["epochs"] * per_epoch
     seed_everything(SEED)
-    model = adapted(base, config["rank"])
+    model = adapted(base, config["rank"], config["words_rank"])
     losses = train(
         model,
         lambda step: data.batch(numbers(step)),
         lambda model, batch: model(**batch[0], **batch[1]).loss,
         steps=steps,
-        learning_rate=choice["learning_rate"],
+        learning_rate=config["learning_rate"],
         schedule=warmup_and_linear_decay(int(config["warmup"] * steps), steps),
         weight_decay=config["weight_decay"],
         decays=decays,
@@ -275,7 +313,7 @@ def run(config: dict, folder: Path, weights: Path, resume: bool) -> Results:
     )
     work = folder.parent / "checkpoints" if folder == RESULTS else folder
     checkpoints = {
-        variant: work / f"{NAME}_{variant.replace(' ', '_')}.pt"
+        variant: work / f"{NAME}_{variant.replace(', ', '_').replace(' ', '_')}.pt"
         for variant in config["variants"]
     }
     if not resume:
@@ -335,7 +373,7 @@ def main(arguments: list[str] | None = None) -> None:
             if part in done["metrics"]:
                 found = done["metrics"][part]
                 print(
-                    f"{done['variant']:12} {part:14} accuracy {found['accuracy']:.3f}, "
+                    f"{done['variant']:27} {part:14} accuracy {found['accuracy']:.3f}, "
                     f"cross-entropy {found['cross_entropy']:.3f}, Brier {found['brier']:.3f}"
                 )
     beside = {}

@@ -11,6 +11,7 @@ from safetensors.torch import load_file, save_file
 from bertbook.mini_bert import load_mini_bert
 from bertbook.pretrained import WeightsError
 from bertbook.results import read_results
+from bertbook.training import trained_tensors
 from experiments import live_review as experiment
 from experiments.live_quantisation import dequantised
 from tools import live_review as tool
@@ -61,15 +62,34 @@ def test_the_smoke_run_writes_and_resumes(tmp_path, capsys):
 
 
 def test_only_adapters_and_head_are_trained():
-    base, _ = load_mini_bert()
-    model = experiment.adapted(base, 8)
+    model = experiment.adapted(load_mini_bert()[0], 8, 4)
     trained = {n: p for n, p in model.named_parameters() if p.requires_grad}
     assert all(
         name.startswith("classifier.") or name.endswith((".up", ".down"))
         for name in trained
     )
-    # Six maps a layer and the pooler, two matrices each, and the head.
-    assert len(trained) == (4 * 6 + 1) * 2 + 2
+    # Six maps a layer, the pooler and the table, two matrices each, and the head.
+    assert len(trained) == (4 * 6 + 2) * 2 + 2
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("words_rank", [0, 3])
+def test_assembled_equals_adapted(words_rank):
+    torch.manual_seed(0)
+    model = experiment.adapted(load_mini_bert()[0], 2, words_rank).eval()
+    ids = torch.randint(5, 8000, (2, 9))
+    before = model(ids).logits
+    for name, parameter in model.named_parameters():
+        if name.endswith(".up"):
+            parameter.copy_((0.1 * torch.randn_like(parameter)).half())
+        elif parameter.requires_grad:
+            parameter.copy_(parameter.half())
+    expected = model(ids).logits
+    assert (expected - before).abs().max() > 1e-3
+    merged = experiment.assembled(trained_tensors(model), load_mini_bert()[0])
+    torch.testing.assert_close(merged(ids).logits, expected, atol=1e-5, rtol=0)
+    names = dict(merged.named_parameters())
+    assert not any(name.endswith((".up", ".down")) for name in names)
 
 
 def test_judgements_are_measured():
@@ -120,7 +140,14 @@ def test_the_committed_weights_judge_as_recorded(metrics, texts, kind):
     assert found["brier"] == pytest.approx(recorded["brier"], abs=0.045)
 
 
-def test_it_is_better_than_a_share_and_weaker_than_what_stands_beside_it(metrics):
+def test_the_table_of_words_matters_most(metrics):
+    accuracy = {v: m["validation"]["accuracy"] for v, m in metrics.items()}
+    assert metrics["stored"]["chosen"].startswith("layers and words")
+    alone = max(accuracy["layers"], accuracy["layers, a higher rate"])
+    assert accuracy["layers and words"] > alone + 0.05
+
+
+def test_a_shown_probability_is_worth_something(metrics):
     test = metrics["stored"]["test"]
     assert test["reviews"] == sum(bin["reviews"] for bin in test["calibration"]) == 2006
     assert test["cross_entropy"] < test["share_cross_entropy"] - 0.02
