@@ -16,8 +16,15 @@ import pytest
 import torch
 from sphinx.application import Sphinx
 
+from bertbook.attention import (
+    causal_mask,
+    padding_mask,
+    scaled_dot_product_attention,
+    scaled_dot_score,
+)
 from bertbook.basic_tokenizer import BasicTokenizer
 from bertbook.corpora.documents import KINDS, load_documents
+from bertbook.encoder import sinusoids
 from bertbook.mini_bert import load_mini_bert
 from bertbook.results import read_results
 from experiments import live_quantisation as experiment
@@ -478,7 +485,10 @@ def test_the_page_has_the_measured_numbers():
 FIGURES = {
     "soft-lookup": "q1_attention/attention.html",
     "score-scale": "q1_attention/attention.html",
+    "one-head": "q1_attention/multi_head.html",
+    "order": "q2_transformer/encoder.html",
     "input-builder": "q3_bert_input/input.html",
+    "contexts": "q3_bert_input/inside_bert.html",
     "head-lab": "q3_bert_input/inside_bert.html",
     "masking-rule": "q4_pretraining/masking.html",
     "mask-lab": "q4_pretraining/pretraining.html",
@@ -694,6 +704,318 @@ def test_score_scale_shows_what_the_scale_does(figure):
     assert np.mean(best["no scale"]) > 70
     assert 5 < np.mean(best["1/√d"]) < 30
     assert np.mean(best["1/d"]) < 3
+    assert seen.problems == []
+
+
+def occurrences(model, tokenizer, word, sentences):
+    """Cosines of a word's occurrences [L + 1, N, N] and of different pieces [L + 1]."""
+    pieces, found, rest, ids, source = tokenizer.tokenize(word), [], [], [], []
+    for number, sentence in enumerate(sentences):
+        encoding = tokenizer.encode(sentence)
+        hidden = in_python(model, tokenizer, sentence, None)["hidden"]
+        text = " ".join(encoding.tokens) + " "
+        start = re.search(re.escape(" ".join(pieces)) + " (?!##)", text).start()
+        at = text[:start].count(" ")
+        found.append(hidden[:, at : at + len(pieces)].mean(1))
+        rest.append(hidden[:, 1:-1])
+        ids += encoding.ids[1:-1]
+        source += [number] * (len(encoding.ids) - 2)
+    unit, others = (
+        torch.nn.functional.normalize(x, dim=-1)
+        for x in (torch.stack(found, 1), torch.cat(rest, 1))
+    )
+    ids, source = torch.tensor(ids), torch.tensor(source)
+    pick = (ids[:, None] != ids) & (source[:, None] != source)
+    return unit @ unit.mT, (others @ others.mT)[:, pick].mean(1)
+
+
+def lines_of(element):
+    """The table as it is shown: of each line its cells, by the heads of the columns."""
+    heads = element.locator("thead th").all_inner_texts()
+    rows = element.locator("tbody tr").evaluate_all(
+        "rows => rows.map(row => [...row.cells].map(cell => cell.textContent))"
+    )
+    # A line that is left out has one cell, with the reason.
+    return {row[0].split()[1]: dict(zip(heads, row[1:], strict=False)) for row in rows}
+
+
+def nearest_of(cosines):
+    """Of each line the numbers of those that are nearest; several if they are equally near."""
+    rest = cosines - 3 * torch.eye(len(cosines))
+    near = rest >= rest.amax(-1, keepdim=True) - 1e-5
+    return [[str(j + 1) for j in row.nonzero().flatten().tolist()] for row in near]
+
+
+def expect_occurrences(element, cosines, base, less=False):
+    shown = lines_of(element)
+    for i, near in enumerate(nearest_of(cosines)):
+        line = shown[str(i + 1)]
+        assert line["nearest"] == ", ".join(near)
+        for j in range(len(cosines)):
+            if i != j:
+                number = float(line[str(j + 1)].replace("−", "-"))
+                expected = (cosines[i, j] - less * base).item()
+                assert number == pytest.approx(expected, abs=0.0055)
+    told = element.locator(".told").inner_text()
+    mean = cosines[torch.triu(torch.ones_like(cosines), 1) > 0].mean().item()
+    numbers = [float(x) for x in re.findall(r"−?\d\.\d\d", told.replace("−", "-"))]
+    expected = [base.item(), mean, mean - base.item()]
+    assert numbers == pytest.approx(expected, abs=0.0055)
+
+
+def test_contexts_compares_occurrences_as_python_does(figure, python):
+    seen, element = figure("contexts")
+    ready(seen, element, "New sentences: 6, computed here in")
+    _, model, tokenizer = python
+    senses = [{"1", "3", "5"}, {"2", "4", "6"}]
+
+    def right(cosines):
+        nearest = nearest_of(cosines)
+        return sum(set(near) <= senses[i % 2] for i, near in enumerate(nearest))
+
+    def compare(word, less=False):
+        sentences = element.get_by_label("Sentences").input_value().split("\n")
+        cosines, base = occurrences(model, tokenizer, word, sentences)
+        layer = element.get_by_label("layer")
+        for number in range(4, -1, -1):
+            layer.press("End") if number == 4 else layer.press("ArrowLeft")
+            assert layer.get_attribute("aria-valuetext") == str(number)
+            expect_occurrences(element, cosines[number], base[number], less)
+        layer.press("End")
+        odd = torch.arange(6) % 2
+        alike = (odd[:, None] == odd) & ~torch.eye(6).bool()
+        gap = cosines[:, alike].mean(1) - cosines[:, odd[:, None] != odd].mean(1)
+        return [right(each) for each in cosines], gap
+
+    # What the hint and the chapter promise: noun and verb part, the two nouns hardly.
+    count, gap = compare("cast")
+    assert count == [0, 6, 6, 6, 6]
+    assert gap[4] > 0.15
+    order = element.locator("thead th").all_inner_texts()[:6]
+    assert [set(order[:3]), set(order[3:])] == senses
+    element.get_by_label("layer").press("Home")
+    assert [lines_of(element)[n]["nearest"] for n in "123456"] == list("214365")
+    element.get_by_label("like lines together").press("Space")
+    assert element.locator("thead th").all_inner_texts()[:6] == list("123456")
+    assert "New sentences: 6," in element.locator(".status").inner_text()
+
+    element.get_by_role("button", name="Take “bank”").press("Enter")
+    element.get_by_text("paid her wages").wait_for()
+    element.get_by_text("Two of “bank” have").wait_for()
+    element.get_by_label("less the mean").press("Space")
+    count, gap = compare("bank", less=True)
+    assert max(count) == count[0]
+    assert abs(gap[4]) < 0.03
+
+    reviews = [
+        "The cast of the film is very good.",
+        "He was cast as the king in the film.",
+        "The whole cast gives a fine performance.",
+        "She was cast as a nurse in the movie.",
+        "A very good cast cannot save the movie.",
+        "He was cast in the lead of the show.",
+    ]
+    cosines, _ = occurrences(model, tokenizer, "cast", reviews)
+    assert right(cosines[4]) == 6
+    assert seen.problems == []
+
+
+def test_contexts_names_the_lines_that_it_leaves_out(figure, python):
+    seen, element = figure("contexts")
+    ready(seen, element, "New sentences: 6, computed here in")
+    _, model, tokenizer = python
+    word = element.get_by_label("Word", exact=True)
+    text = element.get_by_label("Sentences")
+    sentences = ["The bat slept.", "He saw a <b>bat</b>, then a bat."]  # ba ##t
+    word.fill("Bat")
+    text.fill("\n".join([*sentences, "A batter.", "bat " * 64, "No such thing."]))
+    element.get_by_text("Left out: line 3, 4, 5").wait_for()
+    shown = lines_of(element)
+    assert shown["3"] == {"1": "no “Bat” in line 3"}
+    assert "at most 128 fit" in shown["4"]["1"]
+    assert shown["5"] == {"1": "no “Bat” in line 5"}
+    assert element.locator("b").count() == 0
+    cosines, base = occurrences(model, tokenizer, "bat", sentences)
+    expect_occurrences(element, cosines[4], base[4])
+
+    text.fill("\n\n".join([*sentences, "A bat.", *["The bat slept."] * 4]))
+    element.get_by_text("Left out: line 13 (six are read)").wait_for()
+    assert lines_of(element)["1"]["nearest"] == "7, 9, 11"  # they share the place
+    # What has been computed is kept: one sentence is new.
+    element.get_by_text("New sentences: 1,").wait_for()
+    word.fill("slept")
+    element.get_by_text("Left out: line 3, 5, 13").wait_for()
+    element.get_by_text("New sentences: 0,").wait_for()
+    for wrong, told in [("q\u2603", "does not know"), (" ", "no word to look for")]:
+        word.fill(wrong)
+        element.get_by_text(told).first.wait_for()
+        element.get_by_text("Two lines with the word are needed").wait_for()
+        element.get_by_label("layer").press("Home")
+    word.fill("bat")
+    element.get_by_text("different pieces in different sentences").wait_for()
+
+
+def test_one_head_computes_as_python_does_and_writes_out_each_number(figure):
+    seen, element = figure("one-head")
+    page = ready(seen, element, "The weight of query q₃ on key k₂")
+    told = element.locator(".told")
+    matrices = {
+        "X": [[1, 0], [0, 1], [1, 1]],
+        "W_Q": [[0, 1], [1, 0]],
+        "W_K": [[1.296, 0], [0, 2.276]],
+        "W_V": [[8, 0], [0, 8]],
+    }
+    masks = {
+        "none": torch.ones(3, 3, dtype=torch.bool),
+        "causal": causal_mask(3),
+        "padding (token 3)": padding_mask(torch.tensor([2]), 3)[0].expand(3, 3),
+    }
+
+    def field(name, i, j):
+        return element.get_by_label(f"{name}, row {i + 1}, column {j + 1}", exact=True)
+
+    def cells(name):
+        rows = element.get_by_role("grid", name=name).locator("tbody tr")
+        return rows.evaluate_all(
+            "rows => rows.map(row => [...row.querySelectorAll('td')].map(x => x.textContent))"
+        )
+
+    def compare(mask):
+        X, W_Q, W_K, W_V = (torch.tensor(m).double() for m in matrices.values())
+        Q, K, V = X @ W_Q, X @ W_K, X @ W_V
+        output, weights = scaled_dot_product_attention(
+            Q, K, V, masks[mask], return_weights=True
+        )
+        for name, expected in {
+            "Q = ": Q,
+            "K = ": K,
+            "V = ": V,
+            "scores": scaled_dot_score(Q, K),
+            "weights: softmax": weights,
+            "output": output,
+        }.items():
+            found = [[float(x.replace("−", "-")) for x in row] for row in cells(name)]
+            # Three decimals, fewer of larger numbers.
+            torch.testing.assert_close(
+                torch.tensor(found).double(), expected, atol=6e-4, rtol=6e-4
+            )
+
+    compare("none")
+    assert cells("weights: softmax")[2] == ["0.125", "0.250", "0.625"]
+    assert cells("output")[2] == ["6", "7"]
+    assert "5.00 / (2.50 + 5.00 + 12.50) = 0.250" in told.inner_text()
+    element.get_by_label("causal").press("Space")
+    compare("causal")
+    assert cells("weights: softmax")[0] == ["1.000", "0", "0"]
+    assert cells("weights: softmax")[2] == ["0.125", "0.250", "0.625"]
+    element.get_by_label("padding").press("Space")
+    compare("padding (token 3)")
+
+    # By keyboard: to the weights, up, and on to the output.
+    weights = element.get_by_role("grid", name="weights: softmax")
+    weights.locator("[tabindex='0']").focus()
+    page.keyboard.press("ArrowRight")
+    assert "(exp(0.916) + exp(1.609) + exp(−∞))" in told.inner_text()
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("ArrowUp")  # there is no row above the first
+    assert "The weight of query q₁ on key k₃" in told.inner_text()
+    assert element.locator(".from").all_inner_texts() == cells("scores")[0]
+    page.keyboard.press("Tab")
+    assert "The output of query q₁, number 1" in told.inner_text()
+    assert element.locator(".from").count() == 3 + 3
+    element.get_by_role("grid", name="Q = ").locator("td").nth(3).hover()
+    assert "row 2 of X times column 2 of WQ" in told.inner_text()
+    assert "0·1 + 1·0 = 0" in told.inner_text()
+
+    # Other numbers, large and small, and what is no number.
+    matrices |= {"X": [[-3, 2.5], [0.25, 1], [9, -10]], "W_Q": [[2, -1], [0.5, 10]]}
+    for name in ("X", "W_Q"):
+        for i, row in enumerate(matrices[name]):
+            for j, number in enumerate(row):
+                field(name, i, j).fill(str(number).replace("-", "−"))
+    compare("padding (token 3)")
+    before = cells("output")
+    for text in ("<b>x", "", "11", "1,5"):
+        field("W_K", 0, 1).fill(text)
+        element.get_by_text(
+            f"W_K, row 1, column 2: “{text}” is not a number from −10 to 10."
+        ).wait_for()
+        assert cells("output") == before
+    assert element.locator("b").count() == 0
+    element.get_by_role("button", name="The first numbers").press("Enter")
+    assert element.get_by_role("status").inner_text() == ""
+    assert cells("weights: softmax")[2] == ["0.333", "0.667", "0"]
+    assert seen.problems == []
+
+
+def test_order_permutes_outputs_and_positions_change_them(figure):
+    seen, element = figure("order")
+    ready(seen, element, "is rounding")
+    vectors, weights = element.evaluate("figure => [figure.vectors, figure.weights]")
+    vectors, weights = (torch.tensor(x).double() for x in (vectors, weights))
+    assert vectors.shape == (5, 8)
+    assert weights.shape == (3, 8, 8)
+    sentence = ["the", "dog", "bites", "the", "man"]
+    positions = element.get_by_label("positions", exact=True)
+    first = list(range(5))
+
+    def attend(order):
+        X = vectors[order]
+        if positions.is_checked():
+            X = X + sinusoids(5, 8).double()
+        Q, K, V = X @ weights  # [S, D] each
+        return scaled_dot_product_attention(Q, K, V)
+
+    def compare():
+        """The order as it is shown, and each word's difference."""
+        rows = element.locator("tbody tr").evaluate_all(
+            "rows => rows.map(row => [...row.children].map(cell => cell.textContent))"
+        )
+        order = [int(row[2]) for row in rows]
+        assert sorted(order) == first
+        names = [sentence[i] for i in order]
+        assert [row[1] for row in rows] == names
+        group = element.get_by_role("group", name="words in their order")
+        assert group.get_by_role("button").all_inner_texts() == names
+        now, before = attend(order), attend(first)[order]
+        shown = [float(row[5]) for row in rows]
+        expected = (now - before).abs().amax(-1).tolist()
+        assert shown == pytest.approx(expected, abs=6e-4)
+        bars = element.locator("tbody svg").evaluate_all(
+            "bars => bars.map(each => each.ariaLabel.split(', ').map(Number))"
+        )
+        found = torch.tensor(bars).double()  # [2 S, D]
+        for vectors_shown, wanted in ((found[0::2], before), (found[1::2], now)):
+            torch.testing.assert_close(vectors_shown, wanted, atol=6e-3, rtol=0)
+        return order, shown, now
+
+    order, shown, now = compare()
+    assert order == [0, 4, 2, 3, 1]
+    assert shown == [0] * 5
+    torch.testing.assert_close(now[0], now[3])  # twice "the"
+    positions.press("Space")
+    order, shown, now = compare()
+    assert min(shown) > 0.5
+    assert not torch.allclose(now[0], now[3], atol=0.5)
+
+    # "dog" is chosen; it walks to the front and not further.
+    for _ in range(5):
+        element.get_by_role("button", name="Move left").press("Enter")
+    order, *_ = compare()
+    assert order == [1, 0, 4, 2, 3]
+    element.get_by_role("button", name="man", exact=True).press("Enter")
+    element.get_by_role("button", name="Move right").press("Enter")
+    order, *_ = compare()
+    assert order == [1, 0, 2, 4, 3]
+    element.get_by_role("button", name="Shuffle").press("Enter")
+    after, shown, _ = compare()
+    assert after != order
+    positions.press("Space")
+    _, shown, _ = compare()
+    assert shown == [0] * 5
+    element.get_by_role("button", name="First order").press("Enter")
+    assert compare()[0] == first
     assert seen.problems == []
 
 

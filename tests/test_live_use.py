@@ -183,7 +183,7 @@ def test_a_link_leads_to_the_same_state(figure, name):  # noqa: F811
 
     def values(element):
         return element.evaluate("""figure => figure.inputs.map(
-          input => input.type === "checkbox" ? input.checked : input.value)""")
+          input => ["checkbox", "radio"].includes(input.type) ? input.checked : input.value)""")
 
     other, again = figure(name)
     other.page.goto("about:blank")

@@ -30,7 +30,10 @@ RECORD = Path(__file__).parent.parent / "results" / "live_quantisation.json"
 FIGURES = {
     "soft-lookup": (),
     "score-scale": (),
+    "one-head": (),
+    "order": (),
     "input-builder": ("vocabulary", "weights"),
+    "contexts": ("vocabulary", "weights", "larger"),
     "head-lab": ("vocabulary", "weights"),
     "masking-rule": ("vocabulary",),
     "mask-lab": ("vocabulary", "weights", "larger"),

@@ -136,6 +136,8 @@ const STYLE = `
   svg text { font: 12px var(--sans, sans-serif); fill: var(--ink-soft, #4a4e55); }
 `;
 
+const checkable = ({ type }) => ["checkbox", "radio"].includes(type);
+
 class LiveFigure extends HTMLElement {
   // What a figure has of its own: its title, one sentence that says what to try, its style, and
   // `draw(box)`, which fills the box at once. `start()` is called near the screen, once. Where the
@@ -186,7 +188,7 @@ class LiveFigure extends HTMLElement {
 
   // Puts what the figure shows into the address of the page, behind the #.
   link() {
-    const values = this.inputs.map((input) => (input.type === "checkbox" ? input.checked : input.value));
+    const values = this.inputs.map((input) => (checkable(input) ? input.checked : input.value));
     const text = encodeURIComponent(JSON.stringify([values, this.state ?? null]));
     history.replaceState(null, "", `#${this.localName}=${text}`);
     navigator.clipboard?.writeText(location.href).catch(() => {});
@@ -199,7 +201,7 @@ class LiveFigure extends HTMLElement {
     try {
       const [values, state] = JSON.parse(decodeURIComponent(text));
       this.inputs.forEach((input, i) => {
-        if (input.type === "checkbox") input.checked = values[i] === true;
+        if (checkable(input)) input.checked = values[i] === true;
         else if (typeof values[i] === "string") input.value = values[i];
         for (const event of ["input", "change"]) input.dispatchEvent(new Event(event));
       });
