@@ -28,6 +28,7 @@ from bertbook.encoder import sinusoids
 from bertbook.mini_bert import load_mini_bert
 from bertbook.results import read_results
 from experiments import live_quantisation as experiment
+from experiments import live_review as reviews
 from tests.test_browser import SIZES, Visit, serve
 from tools import live_figures, live_model, page_checks
 from tools.page_checks import ROOT, SITE
@@ -491,6 +492,7 @@ FIGURES = {
     "head-lab": "q3_bert_input/inside_bert.html",
     "masking-rule": "q4_pretraining/masking.html",
     "mask-lab": "q4_pretraining/pretraining.html",
+    "review": "q4_pretraining/fine_tuning.html",
 }
 
 
@@ -1158,6 +1160,114 @@ def test_input_builder_builds_what_python_reads(figure, python):
     assert seen.problems == []
 
 
+def fresh_odds(model, ids):
+    with torch.no_grad():
+        rotten, fresh = model(torch.tensor([ids])).logits[0].tolist()
+    return fresh - rotten
+
+
+REVIEWS = ["", "[MASK]", "A dull, unwatchable film.", "It is not bad at all! " * 6]
+
+
+def test_the_reviewer_is_pythons_and_leaves_the_model_alone(runtime, python):
+    for path in (LIVE / "review.js", BUILT / "review.js"):
+        runtime.add_script_tag(path=path)
+    model, tokenizer = reviews.reviewer_in_bytes(), python[2]
+    name = "bert.encoder.layer.0.attention.self.query.weight"
+    before = runtime.evaluate(f"Array.from(bert.weights['{name}'][3])")
+    runtime.evaluate("""() => {
+      const binary = atob(bertFiles["mini_bert/review"]);
+      const file = Uint8Array.from(binary, char => char.charCodeAt(0)).buffer;
+      window.judge = reviewer(bert, new Bert(file).weights);
+    }""")
+    for text in REVIEWS:
+        found = runtime.evaluate(
+            """async text => {
+              const { hiddenStates } = await judge.forward(tokenizer.encode(text));
+              return 1 / (1 + Math.exp(-freshOdds(judge, hiddenStates.at(-1))));
+            }""",
+            text,
+        )
+        odds = fresh_odds(model, tokenizer.encode(text).ids)
+        assert found == pytest.approx(1 / (1 + np.exp(-odds)), abs=1e-4)
+    assert runtime.evaluate(f"Array.from(bert.weights['{name}'][3])") == before
+    changed = runtime.evaluate(f"Array.from(judge.weights['{name}'][3])")
+    assert np.abs(np.subtract(changed, before)).max() > 1e-3
+
+
+def test_review_shows_pythons_verdict_and_what_each_word_adds(figure, python):
+    seen, element = figure("review")
+    ready(seen, element, "passes, computed here in")
+    model, tokenizer = reviews.reviewer_in_bytes(), python[2]
+    metrics = {
+        run["variant"]: run["metrics"] for run in read_results("live_review")["runs"]
+    }["stored"]["test, in bytes"]
+
+    def number(text):
+        return float(text.replace("−", "-"))
+
+    def compare(text, masked):
+        encoding = tokenizer.encode(text)
+        words = []
+        for i, token in enumerate(encoding.tokens[1:-1], 1):
+            if token.startswith("##"):
+                words[-1].append(i)
+            else:
+                words.append([i])
+        whole = fresh_odds(model, encoding.ids)
+        fresh = 1 / (1 + np.exp(-whole))
+        told = element.locator(".verdict").inner_text()
+        assert told.startswith("Fresh." if whole >= 0 else "Rotten.")
+        shown = re.search(r"Fresh (\d+)\xa0%, .* log-odds (\S+)\.$", told)
+        assert float(shown[1]) == pytest.approx(100 * fresh, abs=0.51)
+        assert number(shown[2]) == pytest.approx(whole, abs=0.0051)
+        part = metrics["calibration"][min(4, int(fresh * 5))]
+        worth = element.locator(".worth").inner_text()
+        assert f"is right in {100 * metrics['accuracy']:.1f}\xa0%" in worth
+        assert f"To {part['reviews']} of them it gave" in worth
+        assert f"; {100 * part['was']:.0f}\xa0% of these were fresh" in worth
+        rows = element.get_by_role("listitem")
+        names = ["".join(encoding.tokens[i].strip("#") for i in w) for w in words]
+        assert rows.locator(".piece").all_inner_texts() == names
+        numbers = rows.locator(".number").all_inner_texts()
+        for places, name, shown in zip(words, names, numbers, strict=True):
+            ids = [
+                tokenizer.mask_id if i in places else number
+                for i, number in enumerate(encoding.ids)
+                if masked or i not in places
+            ]
+            adds = whole - fresh_odds(model, ids)
+            assert number(shown) == pytest.approx(adds, abs=0.0051), name
+        sides = rows.locator("i").evaluate_all("bars => bars.map(bar => bar.className)")
+        assert sides == ["rotten" if "−" in n else "fresh" for n in numbers]
+        return dict(zip(names, map(number, numbers), strict=True)), whole
+
+    box = element.get_by_label("Review", exact=True)
+    compare(box.input_value(), True)
+    checkbox = element.get_by_label("take a word out")
+    checkbox.press("Space")
+    element.get_by_text("…").first.wait_for()
+    ready(seen, element, "passes, computed here in")
+    compare(box.input_value(), False)
+    checkbox.press("Space")
+
+    text = "An <b>unwatchable</b> mess."
+    box.fill(text)
+    ready(seen, element, f"{4 + 6} words and marks")
+    compare(text, True)
+    assert element.locator("b").count() == 0
+    # Typing cancels what is under way, and too long a text is named.
+    box.fill("so " * 40)
+    box.fill("so " * 41)
+    element.get_by_text(
+        "has 41 words and marks; this figure takes at most 40"
+    ).wait_for()
+    assert element.get_by_role("listitem").count() == 0
+    box.fill("")
+    ready(seen, element, "0 words and marks, 1 passes")
+    assert seen.problems == []
+
+
 # --------------------------------------------------------------------------- the directive
 
 
@@ -1235,6 +1345,7 @@ def test_directive_refuses_what_it_does_not_know(sphinx, text, told):
 def test_pages_are_built_without_torch():
     code = (
         "import sys; sys.path[:0] = ['tools']; import live_model, live_figures; "
+        "import live_review; "
         "live_model.packed_weights(*live_model.mini_bert()); live_model.vocabulary(); "
         "print('torch' in sys.modules)"
     )

@@ -37,9 +37,10 @@ FIGURES = {
     "head-lab": ("vocabulary", "weights"),
     "masking-rule": ("vocabulary",),
     "mask-lab": ("vocabulary", "weights", "larger"),
+    "review": ("vocabulary", "weights", "review"),
 }
 RUNTIME = {"vocabulary": "wordpiece", "weights": "bert"}
-SUFFIX = {"vocabulary": "js", "weights": "bin"}
+SUFFIX = {"vocabulary": "js", "weights": "bin", "review": "bin"}
 
 
 class live_figure(nodes.General, nodes.Element):
@@ -155,6 +156,10 @@ def write_model_files(app: Sphinx, env) -> list[str]:
 
         for model in models():
             write_model(Path(app.outdir, "_static", MODELS, model), model)
+        if any("review" in FIGURES[name] for name in names):
+            from live_review import write_review
+
+            write_review(Path(app.outdir, "_static", MODELS, "mini_bert"))
     return []
 
 

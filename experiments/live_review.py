@@ -1,0 +1,389 @@
+"""The mini-BERT judges film reviews, and what is stored of it is a small difference.
+
+The page has the mini-BERT already. So its weights stay as they are: low-rank adapters are trained
+on the linear maps of the encoder and of the pooler, with and without one on the table of word
+vectors, and a new head, on all labelled reviews; the parts share no film. Which variant is stored
+is chosen on the validation part. It is measured once on the test part, as it is stored and as the
+page has it, in bytes: how often it is right, and whether its probabilities are worth anything.
+
+    python experiments/live_review.py [--smoke] [--resume]
+"""
+
+import hashlib
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from bertbook.corpora.tasks import review_tasks
+from bertbook.fill_mask import load_trained
+from bertbook.fine_tuning import BertForSequenceClassification
+from bertbook.low_rank import add_adapters, merge_adapters
+from bertbook.mini_bert import load_mini_bert
+from bertbook.pretrained import WeightsError, check_sha256
+from bertbook.pretraining import BertForPreTraining, decays, warmup_and_linear_decay
+from bertbook.results import (
+    RESULTS,
+    WEIGHTS,
+    Results,
+    experiment_arguments,
+    means,
+    read_results,
+)
+from bertbook.task_data import TaskData, batches_of, encode_sequences
+from bertbook.training import (
+    count_parameters,
+    seed_everything,
+    train,
+    trained_tensors,
+    write_atomically,
+)
+from bertbook.wordpiece import WordPieceTokenizer
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # of the two below
+from experiments.live_quantisation import dequantised, load_quantised
+from tools import live_review
+
+NAME = "live_review"
+FILE = WEIGHTS / f"{NAME}.safetensors"
+REMEDY = (
+    f"Take it out of the repository again, or make it: python experiments/{NAME}.py"
+)
+SEED = 0
+STORED = "stored"
+PARTS = ("train", "validation", "test")
+CONFIG = {
+    # What each changes of the next three.
+    "variants": {
+        "layers": {},
+        "layers, a higher rate": {"learning_rate": 0.003},
+        "layers and words": {"words_rank": 4},
+        "layers and words, one epoch": {"words_rank": 4, "epochs": 1},
+    },
+    "learning_rate": 0.001,
+    "words_rank": 0,
+    "epochs": 2,
+    "rank": 8,
+    "labels": None,  # all
+    "max_length": 64,
+    "batch_size": 16,
+    "warmup": 0.1,
+    "weight_decay": 0.01,
+    "loss_every": 50,
+    "checkpoint_every": 100,
+    "bins": 5,
+    "measured": None,  # all
+}
+SMOKE = {
+    **CONFIG,
+    "epochs": 1,
+    "labels": 16,
+    "batch_size": 8,
+    "loss_every": 1,
+    "checkpoint_every": 1,
+    "measured": 20,
+}
+
+
+class LowRankTable(nn.Module):
+    """A frozen table of V vectors, beside it the two trained matrices of its change: up · down.
+
+    As in :class:`bertbook.low_rank.LowRank` ``up`` starts at zero. ``down`` starts with variance
+    one, so that a step of ``up`` moves a vector about as far as a step of its own would.
+
+    Args:
+        table: its parameters get frozen.
+        rank: R.
+    """
+
+    def __init__(self, table: nn.Embedding, rank: int):
+        super().__init__()
+        self.table = table.requires_grad_(False)
+        self.down = nn.Parameter(torch.randn(rank, table.embedding_dim))  # [R, D]
+        self.up = nn.Parameter(torch.zeros(table.num_embeddings, rank))  # [V, R]
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """From ``[...]`` to ``[..., D]``."""
+        return self.table(ids) + self.up[ids] @ self.down
+
+
+def adapted(
+    base: BertForPreTraining, rank: int, words_rank: int
+) -> BertForSequenceClassification:
+    """A BERT with a new head, as it is trained: its own weights frozen, adapters trainable.
+
+    Args:
+        base: a pre-trained model; its encoder is taken over, not copied.
+        rank: of the adapters on all linear maps of encoder and pooler.
+        words_rank: of the one on the table of word vectors; 0: none.
+    """
+    model = BertForSequenceClassification(base.config)
+    model.bert = base.bert.requires_grad_(False)
+    add_adapters(model.bert.encoder, rank)
+    add_adapters(model.bert.pooler, rank)
+    if words_rank:
+        embeddings = model.bert.embeddings
+        table = LowRankTable(embeddings.word_embeddings, words_rank)
+        embeddings.word_embeddings = table
+    return model
+
+
+def assembled(
+    stored: Mapping[str, Tensor], base: BertForPreTraining
+) -> BertForSequenceClassification:
+    """The reviewer, adapters merged, in evaluation mode; class 1 is fresh.
+
+    Args:
+        stored: adapters and head by name.
+        base: what they are added to; it is changed.
+
+    Raises:
+        WeightsError: if a tensor is missing, left over or of another shape.
+    """
+    ranks = {name: len(t) for name, t in stored.items() if name.endswith(".down")}
+    words_rank = ranks.pop("bert.embeddings.word_embeddings.down", 0)
+    model = adapted(base, max(ranks.values(), default=1), words_rank)
+    load_trained(model, stored)
+    merge_adapters(model)
+    if words_rank:
+        words = model.bert.embeddings.word_embeddings
+        with torch.no_grad():
+            words.table.weight += words.up @ words.down  # [V, D]
+        model.bert.embeddings.word_embeddings = words.table
+    return model.requires_grad_(False).eval()
+
+
+def load_reviewer(
+    path: Path | None = None,
+) -> tuple[BertForSequenceClassification, WordPieceTokenizer]:
+    """The committed mini-BERT with the stored difference, and its tokenizer.
+
+    Args:
+        path: of the difference; ``None``: the repository's, if it is the one on record.
+
+    Raises:
+        FileNotFoundError: if there is no record.
+        WeightsError: if the file is missing, damaged or another one.
+    """
+    if path is None:
+        runs = read_results(NAME)["runs"]
+        recorded = [r["metrics"]["sha256"] for r in runs if r["variant"] == STORED]
+        if len(recorded) != 1:
+            raise WeightsError(
+                f"{NAME}.json names {len(recorded)} files, not one. {REMEDY}"
+            )
+        path = check_sha256(FILE, recorded[0], REMEDY)
+    try:
+        stored = load_file(path)
+    except (SafetensorError, FileNotFoundError) as error:
+        raise WeightsError(
+            f"{path} is no whole safetensors file: {error}. {REMEDY}"
+        ) from None
+    base, tokenizer = load_mini_bert()
+    return assembled(stored, base), tokenizer
+
+
+def reviewer_in_bytes(path: Path = FILE) -> BertForSequenceClassification:
+    """The reviewer as the page has it: matrices of the mini-BERT and of the difference in bytes.
+
+    Args:
+        path: of the difference.
+    """
+    changes = dequantised(live_review.packed_changes(path))
+    return assembled(changes, load_quantised())
+
+
+def reviews(config: dict, part: str, tokenizer: WordPieceTokenizer) -> TaskData:
+    """The labelled reviews of a part, or so many of them."""
+    count = config["labels" if part == "train" else "measured"]
+    examples = review_tasks()[PARTS.index(part)][:count]
+    texts, labels = ([getattr(e, n) for e in examples] for n in ("text", "label"))
+    return encode_sequences(tokenizer, texts, labels, max_length=config["max_length"])
+
+
+def train_variant(
+    config: dict, variant: str, checkpoint: Path
+) -> tuple[BertForSequenceClassification, list[float]]:
+    """Train one variant, from its checkpoint on if there is one; a finished one is only read.
+
+    Returns:
+        The model in evaluation mode, and the loss of every step.
+    """
+    config = config | config["variants"][variant]
+    base, tokenizer = load_mini_bert()
+    data = reviews(config, "train", tokenizer)
+    per_epoch, numbers = batches_of(data, config["batch_size"], SEED)
+    steps = config["epochs"] * per_epoch
+    seed_everything(SEED)
+    model = adapted(base, config["rank"], config["words_rank"])
+    losses = train(
+        model,
+        lambda step: data.batch(numbers(step)),
+        lambda model, batch: model(**batch[0], **batch[1]).loss,
+        steps=steps,
+        learning_rate=config["learning_rate"],
+        schedule=warmup_and_linear_decay(int(config["warmup"] * steps), steps),
+        weight_decay=config["weight_decay"],
+        decays=decays,
+        seed=SEED,
+        progress=f"{NAME}: {variant}",
+        checkpoint=checkpoint,
+        checkpoint_every=config["checkpoint_every"],
+    )
+    return model.eval(), losses
+
+
+@torch.no_grad()
+def scores(model: BertForSequenceClassification, data: TaskData) -> Tensor:
+    """Logits of rotten and fresh for each review, ``[reviews, 2]``."""
+    order = sorted(range(len(data)), key=lambda n: len(data.encodings[n]))
+    found = [
+        model(**data.batch(order[i : i + 50])[0]).logits
+        for i in range(0, len(order), 50)
+    ]
+    return torch.cat(found)[torch.tensor(order).argsort()]
+
+
+def judge(logits: Tensor, labels: Tensor, bins: int) -> dict:
+    """Measure judgements.
+
+    Args:
+        logits: of rotten and fresh, ``[reviews, 2]``.
+        labels: 0 rotten, 1 fresh, ``[reviews]``.
+        bins: equal parts of 0..1.
+
+    Returns:
+        ``accuracy``; ``cross_entropy`` in nats; ``brier``, the mean squared distance of the
+        probability from 0 or 1; beside them ``share_cross_entropy`` and ``share_brier`` of one who
+        always says the share of fresh ones; ``calibration``: of each bin of the probability of
+        fresh how many ``reviews`` lie in it, the mean ``said`` and the share that ``was`` fresh.
+    """
+    fresh = logits.softmax(-1)[:, 1]  # [reviews]
+    truth = labels.float()
+    share = truth.mean()
+    which = (fresh * bins).long().clamp(max=bins - 1)
+    calibration = [
+        {
+            "reviews": len(inside),
+            "said": round(fresh[inside].mean().item(), 4) if len(inside) else None,
+            "was": round(truth[inside].mean().item(), 4) if len(inside) else None,
+        }
+        for inside in ((which == n).nonzero()[:, 0] for n in range(bins))
+    ]
+    numbers = {
+        "accuracy": (logits.argmax(-1) == labels).float().mean(),
+        "cross_entropy": F.cross_entropy(logits, labels),
+        "brier": (fresh - truth).square().mean(),
+        "share_cross_entropy": F.binary_cross_entropy(share.expand_as(truth), truth),
+        "share_brier": (share - truth).square().mean(),
+    }
+    return {
+        "reviews": len(labels),
+        **{name: round(value.item(), 4) for name, value in numbers.items()},
+        "calibration": calibration,
+    }
+
+
+def measure(
+    model: BertForSequenceClassification,
+    tokenizer: WordPieceTokenizer,
+    config: dict,
+    part: str,
+) -> dict:
+    """:func:`judge` on a part."""
+    data = reviews(config, part, tokenizer)
+    return judge(scores(model, data), torch.tensor(data.targets), config["bins"])
+
+
+def run(config: dict, folder: Path, weights: Path, resume: bool) -> Results:
+    """Train what is missing, store and measure the best; its checkpoints are removed."""
+    results = Results(
+        NAME,
+        config,
+        [SEED],
+        folder=folder,
+        resume=resume,
+        packages=["numpy", "safetensors"],
+    )
+    work = folder.parent / "checkpoints" if folder == RESULTS else folder
+    checkpoints = {
+        variant: work / f"{NAME}_{variant.replace(', ', '_').replace(' ', '_')}.pt"
+        for variant in config["variants"]
+    }
+    if not resume:
+        for checkpoint in checkpoints.values():
+            checkpoint.unlink(missing_ok=True)
+    _, tokenizer = load_mini_bert()
+    for variant, _ in results.missing(config["variants"]):
+        started = time.perf_counter()
+        model, losses = train_variant(config, variant, checkpoints[variant])
+        wall = time.perf_counter() - started
+        results.add(
+            variant,
+            SEED,
+            parameters=count_parameters(model, trainable_only=True),
+            wall_time_s=wall,
+            metrics={
+                "validation": measure(model, tokenizer, config, "validation"),
+                "training_loss": means(losses, config["loss_every"]),
+            },
+        )
+    if not results.has(STORED, SEED):
+        started = time.perf_counter()
+        done = [r for r in results.runs if r["variant"] in config["variants"]]
+        best = min(done, key=lambda r: r["metrics"]["validation"]["cross_entropy"])
+        model, _ = train_variant(config, best["variant"], checkpoints[best["variant"]])
+        path = weights / f"{NAME}.safetensors"
+        tensors = trained_tensors(model)
+        write_atomically(path, lambda path: save_file(tensors, path))
+        stored, _ = load_reviewer(path)
+        results.add(
+            STORED,
+            SEED,
+            parameters=best["parameters"],
+            wall_time_s=time.perf_counter() - started,
+            metrics={
+                "chosen": best["variant"],
+                **{p: measure(stored, tokenizer, config, p) for p in PARTS[1:]},
+                "test, in bytes": measure(
+                    reviewer_in_bytes(path), tokenizer, config, "test"
+                ),
+                "bytes": path.stat().st_size,
+                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+            },
+        )
+    for checkpoint in checkpoints.values():
+        checkpoint.unlink(missing_ok=True)
+    return results
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the experiment from the command line."""
+    options = experiment_arguments(__doc__.splitlines()[0], arguments)
+    config = SMOKE if options.smoke else CONFIG
+    results = run(config, options.folder, options.weights, options.resume)
+    for done in results.runs:
+        for part in (*PARTS[1:], "test, in bytes"):
+            if part in done["metrics"]:
+                found = done["metrics"][part]
+                print(
+                    f"{done['variant']:27} {part:14} accuracy {found['accuracy']:.3f}, "
+                    f"cross-entropy {found['cross_entropy']:.3f}, Brier {found['brier']:.3f}"
+                )
+    beside = {}
+    for done in read_results("fine_tuning")["runs"]:
+        if done["variant"] == "words" and "all" in done["metrics"]:
+            beside["TF-IDF"] = done["metrics"]["all"]
+        if done["variant"] == "reviews, mini_bert, all" and done["seed"] == SEED:
+            beside["all weights tuned"] = done["metrics"]["accuracy"]
+    print("test accuracy beside it:", beside)
+
+
+if __name__ == "__main__":
+    main()
