@@ -4,9 +4,13 @@ import json
 import re
 
 import pytest
+import torch
 
+from bertbook.fill_mask import load_minilm_mlm
+from experiments.live_quantisation import dequantised
 from tests.test_browser import SIZES
 from tests.test_live import BUILT, FIGURES, LIVE, figure, home, ready  # noqa: F401
+from tools import live_model
 from tools.page_checks import SITE
 
 MODEL_FIGURES = [
@@ -204,6 +208,41 @@ def test_a_damaged_link_harms_nothing(figure, home, text):  # noqa: F811
     page = home + FIGURES["mask-lab"]
     seen.page.goto(f"{page}#live-mask-lab={text}", timeout=120_000)
     ready(seen, element, "computed here in")
+    assert seen.problems == []
+
+
+def test_the_larger_model_fills_in_as_python_does(figure):  # noqa: F811
+    seen, element = opened(figure, "mask-lab")
+    text = "She closed the [MASK] behind her."
+    element.get_by_label("Sentence B").fill("")
+    element.get_by_label("Sentence A").fill(text)
+    element.get_by_label("Model").select_option("larger-")
+    element.get_by_text("after layer 6").wait_for(timeout=120_000)
+    wait_until_still(element)
+    assert "not trained on next sentences" in element.locator(".verdict").inner_text()
+
+    model, tokenizer = load_minilm_mlm()
+    packed = live_model.packed_weights(*live_model.minilm())
+    left = model.load_state_dict(dequantised(packed), strict=False)
+    assert not left.unexpected_keys
+    assert all(name.startswith("cls.predictions.decoder") for name in left.missing_keys)
+    model.tie_weights()
+    encoding = tokenizer.encode(text)
+    place = encoding.tokens.index("[MASK]")
+    with torch.no_grad():
+        states = model(
+            torch.tensor([encoding.ids]), output_hidden_states=True
+        ).hidden_states
+        logits = model.cls.predictions(torch.stack(states)[:, 0, place])  # [L + 1, V]
+    shares, best = logits.softmax(-1).topk(10)
+    columns = element.locator("tbody tr").evaluate_all(
+        "rows => rows.map(row => [...row.querySelectorAll('td span')].map(x => x.textContent))"
+    )
+    shown = [row[1::3] for row in columns]  # of each cell: all, piece, share
+    for layer in range(7):
+        pieces = [tokenizer.pieces[number] for number in best[layer].tolist()]
+        assert [row[layer] for row in shown] == pieces
+    assert columns[0][-1] == f"{100 * shares[6, 0].item():.0f}\xa0%"
     assert seen.problems == []
 
 

@@ -221,14 +221,14 @@ class ModelFigure extends LiveFigure {
   modelChoice() {
     if (!this.hasAttribute("larger-weights")) return [];
     this.choice = h("select", { onchange: () => this.model && this.attempt(() => this.start()) },
-      h("option", { value: "" }, "mini-BERT, 6 MB"), h("option", { value: "larger-" }, "MiniLM, 24 MB"));
+      h("option", { value: "" }, "mini-BERT, 6 MB"), h("option", { value: "larger-" }, "MiniLM, 23 MB"));
     return [h("label", {}, "Model ", this.choice)];
   }
 
   async load() {
     const which = this.choice?.value ?? "";
     const address = (part) => this.getAttribute(which + part);
-    this.say(`The model is loading: ${which ? 24 : 6} MB.`);
+    this.say(`The model is loading: ${which ? 23 : 6} MB.`);
     this.turn += 1;
     [this.wordPiece, this.model] = await Promise.all([
       loadOnce(address("vocabulary"), getScript, (file) => new WordPieceTokenizer(file)),
