@@ -1195,6 +1195,9 @@ def test_the_reviewer_is_pythons_and_leaves_the_model_alone(runtime, python):
     assert np.abs(np.subtract(changed, before)).max() > 1e-3
 
 
+BAD_FILM, NOT_BAD_FILM = "This is a bad film.", "This is not a bad film."
+
+
 def test_review_shows_pythons_verdict_and_what_each_word_adds(figure, python):
     seen, element = figure("review")
     ready(seen, element, "passes, computed here in")
@@ -1217,8 +1220,8 @@ def test_review_shows_pythons_verdict_and_what_each_word_adds(figure, python):
         whole = fresh_odds(model, encoding.ids)
         fresh = 1 / (1 + np.exp(-whole))
         told = element.locator(".verdict").inner_text()
-        assert told.startswith("Fresh." if whole >= 0 else "Rotten.")
-        shown = re.search(r"Fresh (\d+)\xa0%, .* log-odds (\S+)\.$", told)
+        assert told.startswith("Fresh:" if whole >= 0 else "Rotten:")
+        shown = re.search(r"of fresh (\d+)\xa0%, .* log-odds (\S+)\.$", told)
         assert float(shown[1]) == pytest.approx(100 * fresh, abs=0.51)
         assert number(shown[2]) == pytest.approx(whole, abs=0.0051)
         part = metrics["calibration"][min(4, int(fresh * 5))]
@@ -1243,7 +1246,9 @@ def test_review_shows_pythons_verdict_and_what_each_word_adds(figure, python):
         return dict(zip(names, map(number, numbers), strict=True)), whole
 
     box = element.get_by_label("Review", exact=True)
-    compare(box.input_value(), True)
+    adds, whole = compare(box.input_value(), True)
+    assert whole > 0
+    assert max(adds, key=lambda name: abs(adds[name])) == "wonderful"
     checkbox = element.get_by_label("take a word out")
     checkbox.press("Space")
     element.get_by_text("…").first.wait_for()
@@ -1251,9 +1256,20 @@ def test_review_shows_pythons_verdict_and_what_each_word_adds(figure, python):
     compare(box.input_value(), False)
     checkbox.press("Space")
 
+    # What the figure promises: each is judged as it says.
+    judged = {}
+    for text in (box.input_value().replace("wonderful", ""), BAD_FILM, NOT_BAD_FILM):
+        box.fill(text)
+        count = len(tokenizer.tokenize(text))  # a piece each
+        ready(seen, element, f"{count} words and marks, {count + 1} passes")
+        judged[text] = compare(text, True)
+    assert all(whole < 0 for _, whole in judged.values())
+    assert judged[NOT_BAD_FILM][1] < judged[BAD_FILM][1] - 0.3
+    assert judged[NOT_BAD_FILM][0]["not"] < -0.3
+
     text = "An <b>unwatchable</b> mess."
     box.fill(text)
-    ready(seen, element, f"{4 + 6} words and marks")
+    ready(seen, element, "11 words and marks, 12 passes")
     compare(text, True)
     assert element.locator("b").count() == 0
     # Typing cancels what is under way, and too long a text is named.

@@ -8,8 +8,11 @@ function reviewer(model, changes) {
     const [, map, part] = name.match(/(.*)\.(.*)/);
     if (part === "up") {
       const down = changes[`${map}.down`]; // [R, in]; up is [out, R]
-      weights[`${map}.weight`] = weights[`${map}.weight`].map((row, o) =>
-        row.map((w, i) => down.reduce((sum, direction, r) => sum + change[o][r] * direction[i], w)));
+      weights[`${map}.weight`] = weights[`${map}.weight`].map((row, o) => {
+        const sum = row.slice();
+        change[o].forEach((u, r) => { for (let i = 0; i < sum.length; i++) sum[i] += u * down[r][i]; });
+        return sum;
+      });
     } else if (part !== "down") weights[name] = change;
   }
   return Object.assign(Object.create(model), { weights });
@@ -24,9 +27,10 @@ function freshOdds(model, states) {
 
 customElements.define("live-review", class extends ModelFigure {
   static title = "Live: a review judged";
-  static hint = "Delete the word with the longest bar.";
+  static hint = "Delete “wonderful”: the verdict turns. Then compare “This is a bad film.” with " +
+    "“This is not a bad film.”: to this model “not” is one more word for rotten.";
   static most = 40; // words and marks
-  static full = 2; // log-odds of the longest bar
+  static full = 4; // log-odds of the longest bar
 
   static style = `
     textarea {
@@ -44,13 +48,13 @@ customElements.define("live-review", class extends ModelFigure {
     .bar { position: relative; height: 1rem; background: linear-gradient(var(--line-strong, #b9b5aa) 0 0) center / 1px 100% no-repeat; }
     .bar i { position: absolute; inset: 0 50% 0 auto; width: var(--share); background: var(--code-number, #8a4a15); }
     .bar .fresh { inset: 0 auto 0 50%; background: var(--accent, #1d5a9e); }
-    @media (max-width: 600px) { textarea { height: 7rem; flex-basis: 100%; } .verdict { min-height: 3em; } .worth { min-height: 6em; } }
+    @media (max-width: 600px) { textarea { height: 5.5rem; flex-basis: 100%; } .words { height: 19.5rem; } .verdict { min-height: 3em; } .worth { min-height: 6em; } }
   `;
 
   draw(box) {
     const read = () => this.later();
     this.text = h("textarea", { spellcheck: "false", oninput: read });
-    this.text.value = "The plot is thin, but the acting is wonderful and the music is a delight.";
+    this.text.value = "The plot is a mess, but the acting is wonderful.";
     this.removed = h("input", { type: "checkbox", onchange: read });
     this.verdict = h("p", { class: "verdict", "aria-live": "polite" });
     this.worth = h("p", { class: "worth" });
@@ -110,7 +114,7 @@ customElements.define("live-review", class extends ModelFigure {
 
   showVerdict(odds) {
     const fresh = 1 / (1 + Math.exp(-odds));
-    this.verdict.textContent = `${odds < 0 ? "Rotten" : "Fresh"}. Fresh ${percent(fresh)}, rotten ${percent(1 - fresh)}: log-odds ${this.signed(odds)}.`;
+    this.verdict.textContent = `${odds < 0 ? "Rotten" : "Fresh"}: probability of fresh ${percent(fresh)}, of rotten ${percent(1 - fresh)}, log-odds ${this.signed(odds)}.`;
     const { reviews, accuracy, calibration } = this.measured;
     const bins = calibration.length;
     const bin = Math.min(bins - 1, Math.floor(fresh * bins));
