@@ -190,8 +190,12 @@ def test_another_engine_agrees(runtime, python, held_out, tmp_path):
     _, model, tokenizer = python
 
     class Exported(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.model = model
+
         def forward(self, ids, types):
-            encoded = model.bert(
+            encoded = self.model.bert(
                 ids,
                 token_type_ids=types,
                 output_hidden_states=True,

@@ -5,10 +5,11 @@ import re
 
 import pytest
 import torch
+from axe_playwright_python.sync_playwright import Axe
 
 from bertbook.fill_mask import load_minilm_mlm
 from experiments.live_quantisation import dequantised
-from tests.test_browser import SIZES
+from tests.test_browser import AXE, SIZES
 from tests.test_live import BUILT, FIGURES, LIVE, figure, home, ready  # noqa: F401
 from tools import live_model
 from tools.page_checks import SITE
@@ -109,26 +110,33 @@ def test_every_control_works_by_keyboard_alone(figure, name, way):  # noqa: F811
     wait_until_still(element)
     assert seen.problems == []
     assert wide(seen) <= 0
-    assert seen.findings() == []
+    page.evaluate(Axe().axe_script)
+    result = page.evaluate(AXE.replace("document", f"'live-{name}'"))
+    assert [
+        (finding["id"], node["html"][:120])
+        for finding in result["violations"]
+        if finding["impact"] in ("serious", "critical")
+        for node in finding["nodes"]
+    ] == []
 
 
-@pytest.mark.parametrize("bad", BAD_TEXTS)
 @pytest.mark.parametrize("name", FIGURES)
-def test_bad_text_is_survived_and_never_markup(figure, name, bad):  # noqa: F811
+def test_bad_text_is_survived_and_never_markup(figure, name):  # noqa: F811
     seen, element = opened(figure, name)
     fields = element.locator(TEXT)
     if not fields.count():
         pytest.skip("no text field")
     good = [fields.nth(i).input_value() for i in range(fields.count())]
     pictures = element.locator("img, script, b").count()
-    for i in range(min(len(good), 3)):
-        fields.nth(i).fill(BAD_TEXTS[bad])
-    wait_until_still(element)
-    if bad == "long":
+    for bad, text in BAD_TEXTS.items():
+        for i in range(min(len(good), 3)):
+            fields.nth(i).fill(text)
+        wait_until_still(element)
         told = status(element)
-        assert told.get_attribute("data-failed") is not None
-        assert re.search(r"\d", told.inner_text()), "the message names no number"
-    assert element.locator("img, script, b").count() == pictures
+        if bad == "long":
+            assert told.get_attribute("data-failed") is not None
+            assert re.search(r"\d", told.inner_text()), "no number is named"
+        assert element.locator("img, script, b").count() == pictures, bad
     # The page lives on.
     for i, value in enumerate(good):
         fields.nth(i).fill(value)
@@ -147,7 +155,7 @@ def test_weights_that_do_not_come_are_told_of(figure, name):  # noqa: F811
     assert "bin" in told.inner_text()
 
 
-@pytest.mark.parametrize("cut", [0, 3, 1000, 4_000_000])
+@pytest.mark.parametrize("cut", [3, 4_000_000])
 def test_cut_weights_are_told_of(figure, cut):  # noqa: F811
     whole = (BUILT / "weights.bin").read_bytes()
     seen, element = figure("mask-lab")
@@ -201,14 +209,14 @@ def test_a_link_leads_to_the_same_state(figure, name):  # noqa: F811
     assert other.problems == seen.problems == []
 
 
-@pytest.mark.parametrize("text", ["x", "%", "[1", "[[{}],7]", "[[],{}]", '["a","b"]'])
-def test_a_damaged_link_harms_nothing(figure, home, text):  # noqa: F811
-    seen, element = figure("mask-lab")
-    seen.page.goto("about:blank")
-    page = home + FIGURES["mask-lab"]
-    seen.page.goto(f"{page}#live-mask-lab={text}", timeout=120_000)
-    ready(seen, element, "computed here in")
+def test_a_damaged_link_harms_nothing(figure):  # noqa: F811
+    seen, element = opened(figure, "mask-lab")
+    for text in ("x", "%", "[1", "[[{}],7]", "[[],{}]", '["a","b"]', "[[9,null],[]]"):
+        seen.page.evaluate("text => { location.hash = 'live-mask-lab=' + text }", text)
+        wait_until_still(element)
     assert seen.problems == []
+    element.get_by_label("Sentence A").fill("The king said: so be it.")
+    ready(seen, element, "computed here in")
 
 
 def test_the_larger_model_fills_in_as_python_does(figure):  # noqa: F811

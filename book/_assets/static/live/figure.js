@@ -127,7 +127,11 @@ const STYLE = `
   .scroll { overflow: auto; }
   table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
   th, td { padding: 0.1rem 0.4rem; text-align: left; font-weight: normal; white-space: nowrap; }
-  @media (max-width: 600px) { th, td { padding: 0.1rem 0.25rem; } .status { min-height: 3em; } }
+  @media (max-width: 600px) {
+    th, td { padding: 0.1rem 0.25rem; }
+    .foot { flex-direction: column; }
+    .status { flex: none; min-height: 3em; }
+  }
   thead th { color: var(--ink-soft, #4a4e55); border-bottom: 1px solid var(--line-strong, #b9b5aa); }
   .number { text-align: right; }
   .tokens { display: flex; flex-wrap: wrap; gap: 0.25rem; align-content: flex-start; overflow: auto; padding: 2px; }
