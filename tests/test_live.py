@@ -218,7 +218,7 @@ def test_another_engine_agrees(runtime, python, held_out, tmp_path):
                 "ignore"
             )  # the shapes are this text's, as they may be
             torch.onnx.export(
-                Exported(), tensors, path, input_names=list(inputs), dynamo=False
+                Exported().eval(), tensors, path, input_names=list(inputs), dynamo=False
             )
         session = onnxruntime.InferenceSession(path)
         feeds = {n: t.numpy() for n, t in zip(inputs, tensors, strict=True)}
