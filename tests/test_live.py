@@ -514,11 +514,11 @@ def figure(browser, home):
     """Opens a figure's page; returns the visit and the figure, which is not on the screen yet."""
     contexts = []
 
-    def open_page(name, address=home, **options):
+    def open_page(name, address=home, fragment="", **options):
         options = {"viewport": SIZES["desk"], "color_scheme": "light"} | options
         contexts.append(browser.new_context(**options))
         seen = Visit(contexts[-1].new_page(), address)
-        seen.page.goto(address + FIGURES[name], timeout=120_000)
+        seen.page.goto(address + FIGURES[name] + fragment, timeout=120_000)
         return seen, seen.page.locator(f"live-{name}")
 
     yield open_page

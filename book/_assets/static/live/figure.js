@@ -7,7 +7,9 @@ const loaded = new Map();
 // `make` turns a file into what is kept, once for a page.
 function loadOnce(address, get, make) {
   if (!loaded.has(address)) {
-    const model = get(address).then(make);
+    const model = get(address).then((file) => {
+      try { return make(file); } catch (error) { throw failed(address, `: ${error.message}`); }
+    });
     model.catch(() => loaded.delete(address)); // the next figure may try again
     loaded.set(address, model);
   }

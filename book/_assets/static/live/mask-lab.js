@@ -39,7 +39,8 @@ customElements.define("live-mask-lab", class extends ModelFigure {
 
   async start() {
     await this.load();
-    if (!this.chosen.size) this.chosen.add(this.encode().tokens.indexOf("pass"));
+    const example = this.encode().tokens.indexOf("pass");
+    if (!this.chosen.size && example > 0) this.chosen.add(example);
     await this.update();
   }
 
