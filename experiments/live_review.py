@@ -22,11 +22,11 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bertbook.corpora.tasks import review_tasks
-from bertbook.fill_mask import load_trained
+from bertbook.fill_mask import REMEDY, load_trained, recorded_file
 from bertbook.fine_tuning import BertForSequenceClassification
 from bertbook.low_rank import add_adapters, merge_adapters
 from bertbook.mini_bert import load_mini_bert
-from bertbook.pretrained import WeightsError, check_sha256
+from bertbook.pretrained import WeightsError
 from bertbook.pretraining import BertForPreTraining, decays, warmup_and_linear_decay
 from bertbook.results import (
     RESULTS,
@@ -52,9 +52,6 @@ from tools import live_review
 
 NAME = "live_review"
 FILE = WEIGHTS / f"{NAME}.safetensors"
-REMEDY = (
-    f"Take it out of the repository again, or make it: python experiments/{NAME}.py"
-)
 SEED = 0
 STORED = "stored"
 PARTS = ("train", "validation", "test")
@@ -171,19 +168,12 @@ def load_reviewer(
         FileNotFoundError: if there is no record.
         WeightsError: if the file is missing, damaged or another one.
     """
-    if path is None:
-        runs = read_results(NAME)["runs"]
-        recorded = [r["metrics"]["sha256"] for r in runs if r["variant"] == STORED]
-        if len(recorded) != 1:
-            raise WeightsError(
-                f"{NAME}.json names {len(recorded)} files, not one. {REMEDY}"
-            )
-        path = check_sha256(FILE, recorded[0], REMEDY)
+    path = recorded_file(FILE) if path is None else path
     try:
         stored = load_file(path)
     except (SafetensorError, FileNotFoundError) as error:
         raise WeightsError(
-            f"{path} is no whole safetensors file: {error}. {REMEDY}"
+            f"{path} is no whole safetensors file: {error}. {REMEDY.format(NAME)}"
         ) from None
     base, tokenizer = load_mini_bert()
     return assembled(stored, base), tokenizer

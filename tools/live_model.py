@@ -26,9 +26,8 @@ from bertbook.pretrained import WeightsError, minilm_folder  # noqa: E402
 MINI_BERT = ROOT / "weights" / "mini_bert"
 MINILM_HEAD = ROOT / "weights" / "minilm_mlm.safetensors"
 FORMATS = {"F16": "<f2", "F32": "<f4"}  # safetensors' name: numpy's
-LONGEST = (
-    128  # pieces of a text in the page; what MiniLM could read beyond takes seconds
-)
+# Pieces of a text in the page; what MiniLM could read beyond takes seconds.
+LONGEST = 128
 
 
 def read_safetensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
@@ -188,6 +187,34 @@ def models() -> dict[str, tuple[Path, Callable[[], tuple[dict, dict]], list[Path
     return found
 
 
+def write_script(
+    path: Path, model: str, first_line: str, content: Callable[[], object]
+) -> None:
+    """Write a script that leaves data in ``bertFiles``, unless it is there and of the same origin.
+
+    Args:
+        path: of the script.
+        model: whose data it holds; with the script's name the key, ``mini_bert/weights``.
+        first_line: names the origin.
+        content: makes the data; it is called where they are needed.
+    """
+    if path.is_file():
+        with path.open(encoding="utf-8") as file:
+            if file.readline() == first_line:
+                return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(content(), ensure_ascii=True, separators=(",", ":"))
+    key = json.dumps(f"{model}/{path.stem}")
+    script = f"{first_line}(window.bertFiles ??= {{}})[{key}] = {text};\n"
+    path.write_text(script, "utf-8")
+
+
+def write_packed(target: Path, part: str, packed: bytes) -> str:
+    """Write bytes for pages from a server; return them in base64, for the script beside."""
+    (target / f"{part}.bin").write_bytes(packed)
+    return b64encode(packed).decode()
+
+
 def write_model(target: Path, name: str = "mini_bert") -> None:
     """Write ``vocabulary.js``, ``weights.bin`` and ``weights.js``, unless they are there already.
 
@@ -202,23 +229,10 @@ def write_model(target: Path, name: str = "mini_bert") -> None:
     for path in (Path(basic.__file__), *files):
         origin.update(path.read_bytes())
     first_line = f"// {name}, {origin.hexdigest()}\n"
-
-    def write(part: str, content: Callable[[], object]) -> None:
-        path = target / f"{part}.js"
-        if path.is_file():
-            with path.open(encoding="utf-8") as file:
-                if file.readline() == first_line:
-                    return
-        text = json.dumps(content(), ensure_ascii=True, separators=(",", ":"))
-        key = json.dumps(f"{name}/{part}")
-        script = f"{first_line}(window.bertFiles ??= {{}})[{key}] = {text};\n"
-        path.write_text(script, "utf-8")
-
-    def weights() -> str:
-        packed = packed_weights(*read())
-        (target / "weights.bin").write_bytes(packed)
-        return b64encode(packed).decode()
-
-    target.mkdir(parents=True, exist_ok=True)
-    write("vocabulary", lambda: vocabulary(folder))
-    write("weights", weights)
+    write_script(target / "vocabulary.js", name, first_line, lambda: vocabulary(folder))
+    write_script(
+        target / "weights.js",
+        name,
+        first_line,
+        lambda: write_packed(target, "weights", packed_weights(*read())),
+    )

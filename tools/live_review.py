@@ -8,7 +8,6 @@ out. With them goes what the record says of this reviewer on films that it has n
 import hashlib
 import json
 import sys
-from base64 import b64encode
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parent))
@@ -66,15 +65,9 @@ def write_review(target: Path, weights: Path = WEIGHTS, record: Path = RECORD) -
     for path in (Path(__file__), Path(live_model.__file__), weights, record):
         origin.update(path.read_bytes())
     first_line = f"// {NAME}, {origin.hexdigest()}\n"
-    script = target / "review.js"
-    if script.is_file():
-        with script.open(encoding="utf-8") as file:
-            if file.readline() == first_line:
-                return
-    packed = packed_changes(weights, measured(weights, record))
-    target.mkdir(parents=True, exist_ok=True)
-    (target / "review.bin").write_bytes(packed)
-    text = json.dumps(b64encode(packed).decode())
-    key = json.dumps(f"{target.name}/review")
-    line = f"(window.bertFiles ??= {{}})[{key}] = {text};\n"
-    script.write_text(first_line + line, "utf-8")
+
+    def content() -> str:
+        packed = packed_changes(weights, measured(weights, record))
+        return live_model.write_packed(target, "review", packed)
+
+    live_model.write_script(target / "review.js", target.name, first_line, content)

@@ -37,12 +37,11 @@ __all__ = [
     "load_trained",
     "minilm_mlm_file",
     "minilm_without_head",
+    "recorded_file",
 ]
 
 NAME = "minilm_mlm"
-REMEDY = (
-    f"Take it out of the repository again, or make it: python experiments/{NAME}.py"
-)
+REMEDY = "Take it out of the repository again, or make it: python experiments/{}.py"
 
 
 class MaskedLMOutput(NamedTuple):
@@ -182,20 +181,29 @@ def load_trained(model: nn.Module, stored: Mapping[str, Tensor]) -> None:
         parameter.copy_(stored[name])
 
 
-def minilm_mlm_file() -> Path:
-    """The stored difference to MiniLM, once it is the file whose accuracy is on record.
+def recorded_file(path: Path) -> Path:
+    """A stored difference, once it is the file that was measured: the record names its SHA-256.
+
+    Args:
+        path: of the file, called as the experiment that made it.
 
     Raises:
         FileNotFoundError: if there is no record.
         WeightsError: if the file is missing or another one.
     """
-    runs = read_results(NAME)["runs"]
+    name, remedy = path.stem, REMEDY.format(path.stem)
+    runs = read_results(name)["runs"]
     expected = [r["metrics"]["sha256"] for r in runs if "sha256" in r["metrics"]]
     if len(expected) != 1:
         raise WeightsError(
-            f"{NAME}.json names {len(expected)} files, not one. {REMEDY}"
+            f"{name}.json names {len(expected)} files, not one. {remedy}"
         )
-    return check_sha256(WEIGHTS / f"{NAME}.safetensors", expected[0], REMEDY)
+    return check_sha256(path, expected[0], remedy)
+
+
+def minilm_mlm_file() -> Path:
+    """The stored difference to MiniLM; errors as :func:`recorded_file`."""
+    return recorded_file(WEIGHTS / f"{NAME}.safetensors")
 
 
 def load_minilm_mlm(

@@ -12,10 +12,7 @@ customElements.define("live-contexts", class extends ModelFigure {
     "same place. Then take “bank”, for money in 1, 3, 5, of a river in 2, 4, 6: the mini-BERT hardly parts these.";
 
   static style = `
-    textarea {
-      flex: 1 1 14rem; min-width: 0; height: 10.5rem; resize: none; font: inherit; color: inherit; padding: 0.2rem 0.5rem;
-      background: var(--paper, #fdfcfa); border: 1px solid var(--line-strong, #b9b5aa); border-radius: 0.25rem;
-    }
+    textarea { height: 10.5rem; }
     .table { height: 13.5rem; }
     .cosine { background: color-mix(in srgb, var(--accent, #1d5a9e) var(--share), var(--paper, #fdfcfa)); }
     .near { font-weight: 700; text-decoration: underline; }

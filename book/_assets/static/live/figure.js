@@ -46,6 +46,8 @@ async function getBytes(address) {
   return answer.arrayBuffer().catch(() => { throw failed(address, " whole"); });
 }
 
+const loadTokenizer = (address) => loadOnce(address, getScript, (file) => new WordPieceTokenizer(file));
+
 // Lets the page answer the reader, if it has been kept busy for a while.
 async function pause() {
   if (performance.now() - pause.last < 12) return;
@@ -118,8 +120,9 @@ const STYLE = `
   input[type="range"] { width: 9rem; height: 1.5rem; accent-color: var(--accent, #1d5a9e); }
   .field { display: flex; flex-wrap: wrap; gap: 0.1rem 0.5rem; align-items: center; margin-bottom: 0.4rem; }
   .field span { flex: 0 0 6rem; }
-  .field input { flex: 1 1 14rem; min-width: 0; }
-  input[type="text"], select, button {
+  .field input, textarea { flex: 1 1 14rem; min-width: 0; }
+  textarea { resize: none; }
+  input[type="text"], textarea, select, button {
     font: inherit; color: inherit; padding: 0.2rem 0.5rem;
     background: var(--paper, #fdfcfa); border: 1px solid var(--line-strong, #b9b5aa); border-radius: 0.25rem;
   }
@@ -237,7 +240,7 @@ class ModelFigure extends LiveFigure {
     this.say(`The model is loading: ${which ? 23 : 6} MB.`);
     this.turn += 1;
     [this.wordPiece, this.model] = await Promise.all([
-      loadOnce(address("vocabulary"), getScript, (file) => new WordPieceTokenizer(file)),
+      loadTokenizer(address("vocabulary")),
       loadOnce(address("weights"), getBytes, (file) => new Bert(file)),
     ]);
   }

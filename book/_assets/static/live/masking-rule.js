@@ -46,7 +46,7 @@ customElements.define("live-masking-rule", class extends LiveFigure {
   }
 
   async start() {
-    this.wordPiece = await loadOnce(this.getAttribute("vocabulary"), getScript, (file) => new WordPieceTokenizer(file));
+    this.wordPiece = await loadTokenizer(this.getAttribute("vocabulary"));
     this.roll(10);
   }
 

@@ -33,10 +33,7 @@ customElements.define("live-review", class extends ModelFigure {
   static full = 4; // log-odds of the longest bar
 
   static style = `
-    textarea {
-      flex: 1 1 14rem; min-width: 0; height: 4rem; resize: none; padding: 0.2rem 0.5rem; font: inherit; color: inherit;
-      background: var(--paper, #fdfcfa); border: 1px solid var(--line-strong, #b9b5aa); border-radius: 0.25rem;
-    }
+    textarea { height: 4rem; }
     .verdict { min-height: 1.5em; margin: 0; font-weight: 600; }
     .worth { min-height: 3em; }
     .legend { color: var(--muted, #63676e); font-size: 0.85rem; margin: 0 0 0.3rem; }
