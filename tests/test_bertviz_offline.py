@@ -658,6 +658,22 @@ def test_queries_and_keys_open_and_close_by_box_and_by_sign(visit):
         assert seen.problems == []
 
 
+def test_a_box_ticked_before_the_scripts_came_counts(visit):
+    with visit(neurons(include_layers=[0], include_heads=[4])) as seen:
+        expanded = seen.inside.locator("#expanded")
+        expanded.wait_for(state="attached")
+        waiting = []
+        seen.page.route("**/d3.v5.min.js", lambda route: waiting.append(route))
+        seen.page.reload(wait_until="commit")
+        seen.inside.get_by_label("queries and keys").check()
+        assert expanded.count() == 0
+        waiting[0].continue_()
+        expanded.wait_for(state="attached")
+        assert expanded.get_attribute("visibility") == "visible"
+        assert seen.inside.get_by_label("queries and keys").is_checked()
+        assert seen.problems == []
+
+
 @pytest.mark.parametrize("width", [390, 1280])
 @pytest.mark.parametrize("opened", [False, True])
 def test_the_neuron_view_fits_and_is_accessible(visit, width, opened):

@@ -52,6 +52,10 @@ NEURON_VIEW_CHANGES = {
         "$(`#${config.rootDivId} #filter`)"
     ),
     "config.expanded = true;": '$("#vectors").prop("checked", true).trigger("change");',
+    # The box may have been ticked before the scripts had come.
+    f"config.expanded = false;\n{' ' * 12}config.bidirectional": (
+        'config.expanded = $("#vectors").prop("checked");\nconfig.bidirectional'
+    ),
     f"config.expanded = false;\n{' ' * 28}showCollapsed();": (
         '$("#vectors").prop("checked", false).trigger("change");'
     ),
