@@ -5,9 +5,12 @@
 "use strict";
 
 const dot = (a, b) => {
-  let sum = 0;
-  for (let i = 0; i < a.length; i++) sum += a[i] * b[i];
-  return sum;
+  let [s, t, u, v] = [0, 0, 0, 0]; // four sums go at once; all widths divide by four
+  for (let i = 0; i < a.length; i += 4) {
+    s += a[i] * b[i]; t += a[i + 1] * b[i + 1];
+    u += a[i + 2] * b[i + 2]; v += a[i + 3] * b[i + 3];
+  }
+  return s + t + u + v;
 };
 
 const add = (a, b) => a.map((x, i) => x + b[i]);
@@ -23,7 +26,7 @@ const softmax = (scores) => {
 const erf = (x) => {
   if (Math.abs(x) > 4) return Math.sign(x); // to 32 bits
   let sum = x;
-  for (let t = x, n = 3; Math.abs(t) > 1e-17; n += 2) sum += t *= (2 * x * x) / n;
+  for (let t = x, n = 3; Math.abs(t) > 1e-10; n += 2) sum += t *= (2 * x * x) / n;
   return (2 / Math.sqrt(Math.PI)) * Math.exp(-x * x) * sum;
 };
 
@@ -36,26 +39,27 @@ class Bert {
     const length = new DataView(file).getUint32(0, true);
     const header = new TextDecoder().decode(new Uint8Array(file, 4, length));
     const { config, tensors, floats, bytes } = JSON.parse(header);
-    const middle = 4 + length + 4 * floats;
-    const missing = middle + bytes - file.byteLength;
+    const missing = 4 + length + 4 * floats + bytes - file.byteLength;
     if (missing) throw new Error(`the weights lack ${missing} of their bytes`);
     const numbers = new Float32Array(file, 4 + length, floats);
-    const integers = new Int8Array(file, middle, bytes);
-    const rowOf = (at, width, factor) =>
-      new Float32Array(integers.subarray(at, at + width)).map((q) => q * factor);
+    const integers = new Int8Array(file, 4 + length + 4 * floats, bytes);
+    const take = (at, width) => new Float32Array(integers.subarray(at, at + width));
     this.config = config;
     this.weights = {};
     for (const [name, { shape: [rows, width], ...at }] of Object.entries(tensors)) {
       const own = numbers.subarray(at.floats, at.floats + rows);
-      const row = (factor, i) => rowOf(at.bytes + i * width, width, factor);
+      const row = (step, i) => take(at.bytes + i * width, width).map((q) => q * step);
       this.weights[name] = width === undefined ? own : Array.from(own, row);
     }
   }
 
-  // [in] to [out]: a dot product with each row of the matrix [out, in], and the bias.
+  // [S, in] to [S, out]: dot products with the rows of [out, in], and a bias.
+  // A row meets all tokens before the next one does: memory is read once.
   linear(name, x) {
     const { [`${name}.weight`]: matrix, [`${name}.bias`]: bias } = this.weights;
-    return Float32Array.from(matrix, (row, i) => dot(row, x) + bias[i]);
+    const y = x.map(() => new Float32Array(matrix.length));
+    matrix.forEach((w, o) => x.forEach((v, i) => { y[i][o] = dot(w, v) + bias[o]; }));
+    return y;
   }
 
   // [D] to [D]: mean 0 and variance 1, then a gain and a bias.
@@ -82,19 +86,17 @@ class Bert {
   // Every token gathers from all. factors: H numbers, 0 switches a head off.
   // Returns context [S, D] and weights [H, S, S].
   attend(name, states, factors) {
-    const project = (part) => states.map((x) => this.linear(`${name}.${part}`, x));
-    const [query, key, value] = ["query", "key", "value"].map(project); // [S, D]
+    const project = (part) => this.linear(`${name}.${part}`, states);
+    const context = states.map((x) => new Float32Array(x.length)); // [S, D]
+    const whole = [...["query", "key", "value"].map(project), context];
     const width = this.config.hidden_size / factors.length; // Dh
-    const context = states.map((x) => new Float32Array(x.length));
     const weights = factors.map((factor, head) => {
-      const part = (x) => x.subarray(head * width, (head + 1) * width); // [Dh]
-      return states.map((_, i) => {
-        const q = part(query[i]);
-        const row = softmax(key.map((k) => dot(q, part(k)) / width ** 0.5)); // [S]
-        const gathered = part(context[i]); // a view: it writes into context
-        row.forEach((weight, j) => part(value[j]).forEach((v, d) => {
-          gathered[d] += factor * weight * v;
-        }));
+      const part = (x) => x.subarray(head * width, (head + 1) * width); // a view
+      const [queries, keys, values, out] = whole.map((x) => x.map(part)); // [S, Dh]
+      return queries.map((q, i) => {
+        const row = softmax(keys.map((k) => dot(q, k) / width ** 0.5)); // [S]
+        const mean = (d) => row.reduce((sum, w, j) => sum + w * values[j][d], 0);
+        out[i].set(q.map((_, d) => factor * mean(d))); // and so into context
         return row;
       });
     });
@@ -105,13 +107,11 @@ class Bert {
   layer(name, states, factors) {
     const half = `${name}.attention`;
     const { context, weights } = this.attend(`${half}.self`, states, factors);
-    const next = states.map((x, i) => {
-      const mixed = this.linear(`${half}.output.dense`, context[i]); // [D]
-      const y = this.layerNorm(`${half}.output.LayerNorm`, add(x, mixed));
-      const inner = this.linear(`${name}.intermediate.dense`, y).map(gelu); // [F]
-      const update = this.linear(`${name}.output.dense`, inner); // [D]
-      return this.layerNorm(`${name}.output.LayerNorm`, add(y, update));
-    });
+    const addAndNorm = (part, old, inputs) => this.linear(`${part}.dense`, inputs)
+      .map((update, i) => this.layerNorm(`${part}.LayerNorm`, add(old[i], update)));
+    const middle = addAndNorm(`${half}.output`, states, context); // [S, D]
+    const inner = this.linear(`${name}.intermediate.dense`, middle); // [S, F]
+    const next = addAndNorm(`${name}.output`, middle, inner.map((x) => x.map(gelu)));
     return { next, weights };
   }
 
@@ -134,8 +134,8 @@ class Bert {
 
   // A state [D] to scores of all pieces [V]: its products with the word vectors.
   maskedLM(state) {
-    const y = this.linear("cls.predictions.transform.dense", state).map(gelu); // [D]
-    const x = this.layerNorm("cls.predictions.transform.LayerNorm", y); // [D]
+    const [y] = this.linear("cls.predictions.transform.dense", [state]);
+    const x = this.layerNorm("cls.predictions.transform.LayerNorm", y.map(gelu));
     const bias = this.weights["cls.predictions.bias"];
     const table = this.weights["bert.embeddings.word_embeddings.weight"];
     return Float32Array.from(table, (row, i) => dot(row, x) + bias[i]);
@@ -143,7 +143,7 @@ class Bert {
 
   // [S, D] to two scores, "B follows A" and "it does not". Only [CLS] is read.
   nextSentence(states) {
-    const pooled = this.linear("bert.pooler.dense", states[0]).map(Math.tanh);
-    return this.linear("cls.seq_relationship", pooled);
+    const [y] = this.linear("bert.pooler.dense", [states[0]]); // [1, D]
+    return this.linear("cls.seq_relationship", [y.map(Math.tanh)])[0];
   }
 }

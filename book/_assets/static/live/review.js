@@ -20,8 +20,8 @@ function reviewer(model, changes) {
 
 // [S, D] to the log-odds, ln of P(fresh) / P(rotten). Only [CLS] is read.
 function freshOdds(model, states) {
-  const pooled = model.linear("bert.pooler.dense", states[0]).map(Math.tanh);
-  const [rotten, fresh] = model.linear("classifier", pooled);
+  const [y] = model.linear("bert.pooler.dense", [states[0]]); // [1, D]
+  const [[rotten, fresh]] = model.linear("classifier", [y.map(Math.tanh)]);
   return fresh - rotten;
 }
 
