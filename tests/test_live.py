@@ -373,6 +373,14 @@ def test_the_runtime_is_short_enough_to_be_read():
         assert max(map(len, lines)) <= 86  # the page shows them without scrolling
 
 
+def test_the_books_styles_define_every_color_and_font_of_the_figures():
+    sheet = (LIVE.parent / "book.css").read_text("utf-8")
+    defined = set(re.findall(r"^  (--[a-z-]+):", sheet, re.M))
+    for path in LIVE.glob("*.js"):
+        taken = set(re.findall(r"var\((--[a-z-]+)\)", path.read_text("utf-8")))
+        assert taken - {"--share"} <= defined, path.name
+
+
 # --------------------------------------------------------------------------- what is stored
 
 
@@ -691,6 +699,48 @@ def test_soft_lookup_opens_on_the_chapters_numbers(figure):
     assert float(weights.nth(2).inner_text()) > 0.99
     element.get_by_label("q₂").press("Home")
     assert float(weights.nth(1).inner_text()) > 0.99
+    assert seen.problems == []
+
+
+def test_the_query_of_the_soft_lookup_can_be_dragged(figure):
+    seen, element = figure("soft-lookup")
+    ready(seen, element, "Output: (6.00, 7.00)")
+    mouse, places = seen.page.mouse, [element.get_by_label(q) for q in ("q₁", "q₂")]
+
+    def point(x, y):
+        return element.locator(".query").evaluate(
+            """(query, at) => {
+              const { x, y } = new DOMPoint(...at).matrixTransform(query.getScreenCTM());
+              return [x, y];
+            }""",
+            [40 * x, -40 * y],
+        )
+
+    element.locator("svg").first.evaluate(
+        "svg => svg.scrollIntoView({ behavior: 'instant', block: 'center' })"
+    )
+    mouse.move(*point(-2, -2))
+    mouse.down()  # beside the query: nothing is taken hold of
+    mouse.move(*point(2, -1))
+    mouse.up()
+    assert [place.input_value() for place in places] == ["1", "1"]
+    mouse.move(*point(1, 1))
+    mouse.down()
+    mouse.move(*point(0, 0), steps=4)
+    mouse.move(*point(2, -1), steps=4)
+    mouse.up()
+    assert [place.input_value() for place in places] == ["2", "-1"]
+    element.get_by_text("Output: (").wait_for()
+    weights = [float(text) for text in element.locator("td.bar").all_inner_texts()]
+    expected = np.exp([0, 2 * np.log(2), -np.log(5)])
+    assert weights == pytest.approx(list(expected / expected.sum()), abs=0.0006)
+    mouse.move(*point(-1, 2))  # it was let go
+    assert [place.input_value() for place in places] == ["2", "-1"]
+    mouse.move(*point(2, -1))
+    mouse.down()
+    mouse.move(*point(3.2, 3.2), steps=4)
+    mouse.up()
+    assert [place.input_value() for place in places] == ["3", "3"]
     assert seen.problems == []
 
 

@@ -14,7 +14,7 @@ customElements.define("live-contexts", class extends ModelFigure {
   static style = `
     textarea { height: 10.5rem; }
     .table { height: 13.5rem; }
-    .cosine { background: color-mix(in srgb, var(--accent, #1d5a9e) var(--share), var(--paper, #fdfcfa)); }
+    .cosine { background: color-mix(in srgb, var(--accent) var(--share), var(--paper)); }
     .near { font-weight: 700; text-decoration: underline; }
     .told { min-height: 4.5em; margin: 0.4rem 0 0; }
     @media (max-width: 600px) { .told { min-height: 7.5em; } }
@@ -45,7 +45,7 @@ customElements.define("live-contexts", class extends ModelFigure {
     this.table = h("div", { class: "table scroll", tabindex: "0", role: "region", "aria-label": "cosines between the lines" });
     this.told = h("p", { class: "told", "aria-live": "polite" });
     box.append(word, h("label", { class: "field" }, h("span", {}, "Sentences, one a line"), this.text),
-      h("div", { class: "controls" }, Object.keys(examples).map((name) => h("button", { type: "button", onclick: () => take(name) }, `Take “${name}”`)),
+      h("div", { class: "controls" }, Object.keys(examples).map((name) => h("button", { onclick: () => take(name) }, `Take “${name}”`)),
         this.layer.parentElement, this.less, this.together, this.modelChoice()), this.table, this.told);
   }
 

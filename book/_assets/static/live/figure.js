@@ -99,36 +99,36 @@ function textField(label, value, changed) {
 const STYLE = `
   :host {
     all: initial; display: block; margin: 1.5rem 0;
-    color: var(--ink, #1f2226); font: 0.95rem/1.5 var(--sans, sans-serif); color-scheme: light dark;
+    color: var(--ink); font: 0.95rem/1.5 var(--sans); color-scheme: light dark;
   }
   @media print { :host { display: none; } }
   * { box-sizing: border-box; }
   section {
     padding: 0.9rem 1rem; overflow: hidden;
-    background: var(--surface, #f5f3ee); border: 1px solid var(--line, #e2dfd7); border-radius: 0.375rem;
+    background: var(--surface); border: 1px solid var(--line); border-radius: 0.375rem;
   }
   p { margin: 0 0 0.6rem; }
   .title { font-weight: 600; }
-  .hint { color: var(--ink-soft, #4a4e55); }
+  .hint { color: var(--ink-soft); }
   .foot { display: flex; gap: 0.75rem; align-items: flex-start; margin-top: 0.4rem; }
   .foot button { font-size: 0.85rem; flex: none; }
-  .status { flex: 1; min-height: 1.5em; margin: 0; color: var(--muted, #63676e); font-size: 0.85rem; }
-  .status[data-failed] { color: var(--code-error, #a3301c); }
+  .status { flex: 1; min-height: 1.5em; margin: 0; color: var(--muted); font-size: 0.85rem; }
+  .status[data-failed] { color: var(--code-error); }
   .controls { display: flex; flex-wrap: wrap; gap: 0.4rem 1.25rem; margin-bottom: 0.6rem; align-items: center; }
   .slider { display: flex; gap: 0.5rem; align-items: center; }
   .slider output { min-width: 4.5ch; font-variant-numeric: tabular-nums; }
-  input[type="range"] { width: 9rem; height: 1.5rem; accent-color: var(--accent, #1d5a9e); }
+  input[type="range"] { width: 9rem; height: 1.5rem; accent-color: var(--accent); }
   .field { display: flex; flex-wrap: wrap; gap: 0.1rem 0.5rem; align-items: center; margin-bottom: 0.4rem; }
   .field span { flex: 0 0 6rem; }
   .field input, textarea { flex: 1 1 14rem; min-width: 0; }
   textarea { resize: none; }
   input[type="text"], textarea, select, button {
     font: inherit; color: inherit; padding: 0.2rem 0.5rem;
-    background: var(--paper, #fdfcfa); border: 1px solid var(--line-strong, #b9b5aa); border-radius: 0.25rem;
+    background: var(--paper); border: 1px solid var(--line-strong); border-radius: 0.25rem;
   }
   button { cursor: pointer; }
-  button:disabled { cursor: default; color: var(--muted, #63676e); }
-  :focus-visible { outline: 2px solid var(--accent, #1d5a9e); outline-offset: 1px; }
+  button:disabled { cursor: default; color: var(--muted); }
+  :focus-visible { outline: 2px solid var(--accent); outline-offset: 1px; }
   .scroll { overflow: auto; }
   table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
   th, td { padding: 0.1rem 0.4rem; text-align: left; font-weight: normal; white-space: nowrap; }
@@ -137,12 +137,12 @@ const STYLE = `
     .foot { flex-direction: column; }
     .status { flex: none; min-height: 3em; }
   }
-  thead th { color: var(--ink-soft, #4a4e55); border-bottom: 1px solid var(--line-strong, #b9b5aa); }
+  thead th { color: var(--ink-soft); border-bottom: 1px solid var(--line-strong); }
   .number { text-align: right; }
   .tokens { display: flex; flex-wrap: wrap; gap: 0.25rem; align-content: flex-start; overflow: auto; padding: 2px; }
-  .tokens, .piece { font-family: var(--mono, monospace); font-size: 0.85rem; }
-  .bar { background: linear-gradient(var(--mark, #fbeeb8) 0 0) left / var(--share) 100% no-repeat; }
-  svg text { font: 12px var(--sans, sans-serif); fill: var(--ink-soft, #4a4e55); }
+  .tokens, .piece { font-family: var(--mono); font-size: 0.85rem; }
+  .bar { background: linear-gradient(var(--mark) 0 0) left / var(--share) 100% no-repeat; }
+  svg text { font: 12px var(--sans); fill: var(--ink-soft); }
 `;
 
 const checkable = ({ type }) => ["checkbox", "radio"].includes(type);
@@ -160,7 +160,7 @@ class LiveFigure extends HTMLElement {
     const { title, hint, style } = this.constructor;
     this.box = h("div");
     this.status = h("p", { class: "status", role: "status" });
-    const link = h("button", { type: "button", class: "link", onclick: () => this.link() }, "Link to this");
+    const link = h("button", { class: "link", onclick: () => this.link() }, "Link to this");
     const section = h("section", { "aria-label": title },
       h("p", { class: "title" }, title), h("p", { class: "hint" }, hint), this.box, h("div", { class: "foot" }, this.status, link));
     this.attachShadow({ mode: "open" }).append(h("style", {}, STYLE + style), section);

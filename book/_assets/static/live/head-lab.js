@@ -10,18 +10,18 @@ customElements.define("live-head-lab", class extends ModelFigure {
     .parts { display: flex; flex-wrap: wrap; gap: 0.75rem 1.25rem; align-items: flex-start; }
     .heads { display: grid; grid-template-columns: auto repeat(4, 3.4rem); gap: 4px; align-items: center; font-size: 0.8rem; }
     .heads button { padding: 2px; border-width: 2px; line-height: 0; }
-    .heads [aria-pressed="true"] { border-color: var(--accent, #1d5a9e); }
+    .heads [aria-pressed="true"] { border-color: var(--accent); }
     .heads .off { opacity: 0.35; border-style: dashed; }
-    canvas { width: 100%; aspect-ratio: 1; image-rendering: pixelated; filter: var(--invert, none); }
+    canvas { width: 100%; aspect-ratio: 1; image-rendering: pixelated; filter: var(--invert); }
     .map { flex: 1 1 20rem; min-width: 0; height: 27rem; }
-    .map th, .map td { padding: 0; font: 0.72rem/1 var(--mono, monospace); }
-    .map td { min-width: 0.95rem; width: 0.95rem; height: 0.95rem; border: 1px solid var(--surface, #f5f3ee);
-      background: color-mix(in srgb, var(--accent, #1d5a9e) var(--share), var(--paper, #fdfcfa)); }
+    .map th, .map td { padding: 0; font: 0.72rem/1 var(--mono); }
+    .map td { min-width: 0.95rem; width: 0.95rem; height: 0.95rem; border: 1px solid var(--surface);
+      background: color-mix(in srgb, var(--accent) var(--share), var(--paper)); }
     .map thead th { writing-mode: vertical-rl; transform: rotate(180deg); border: 0; padding: 2px 0; text-align: left; vertical-align: middle; }
     .map th button { padding: 0 0.2rem; border: 0; background: none; text-align: right; width: 100%; font: inherit; line-height: 1; }
-    .map th [aria-pressed="true"] { background: var(--mark, #fbeeb8); }
+    .map th [aria-pressed="true"] { background: var(--mark); }
     .map tbody th { text-align: right; }
-    .legend { color: var(--muted, #63676e); font-size: 0.85rem; margin: 0.3rem 0; }
+    .legend { color: var(--muted); font-size: 0.85rem; margin: 0.3rem 0; }
     .exact, .loss { height: 6.2rem; margin: 0 0 0.5rem; }
     .exact span, .loss .tokens span { padding: 0 0.3rem; white-space: nowrap; }
     .exact p, .loss p { margin: 0 0 0.2rem; }
@@ -42,8 +42,8 @@ customElements.define("live-head-lab", class extends ModelFigure {
     };
     this.noSpecials = check("hide [CLS] and [SEP]");
     this.across = check("only from A to B");
-    this.toggle = h("button", { type: "button", "aria-pressed": "false", onclick: () => this.switch() }, "Switch this head off");
-    this.all = h("button", { type: "button", onclick: () => { this.off.clear(); this.later(0); } }, "All heads on");
+    this.toggle = h("button", { "aria-pressed": "false", onclick: () => this.switch() }, "Switch this head off");
+    this.all = h("button", { onclick: () => { this.off.clear(); this.later(0); } }, "All heads on");
     this.heads = h("div", { class: "heads", role: "group", "aria-label": "heads: rows are layers, columns heads" });
     this.map = h("div", { class: "map scroll", tabindex: "0", role: "region", "aria-label": "weights of the chosen head" });
     this.legend = h("p", { class: "legend" }, "A row is a token that looks, a column one that is looked at; dark is much weight.");
@@ -57,7 +57,7 @@ customElements.define("live-head-lab", class extends ModelFigure {
 
   makeHeads() {
     this.buttons = [0, 1, 2, 3].map((layer) => [0, 1, 2, 3].map((head) => h("button", {
-      type: "button", "aria-label": `layer ${layer + 1}, head ${head + 1}`,
+      "aria-label": `layer ${layer + 1}, head ${head + 1}`,
       onclick: () => { this.layer = layer; this.head = head; this.show(); },
     }, h("canvas", { width: 1, height: 1 }))));
     this.heads.append(...this.buttons.flatMap((row, layer) => [h("span", {}, `layer ${layer + 1}`), ...row]));
@@ -133,7 +133,7 @@ customElements.define("live-head-lab", class extends ModelFigure {
     const weights = this.without.attentions[this.layer][this.head];
     const focused = this.shadowRoot.activeElement?.dataset.row;
     const look = (i) => h("button", {
-      type: "button", "data-row": i, "aria-pressed": String(i === this.row), "aria-label": `${tokens[i]}, place ${i}`,
+      "data-row": i, "aria-pressed": String(i === this.row), "aria-label": `${tokens[i]}, place ${i}`,
       onclick: () => { this.row = i; this.show(); },
     }, tokens[i]);
     this.map.replaceChildren(h("table", {},

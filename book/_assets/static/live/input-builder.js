@@ -9,19 +9,19 @@ customElements.define("live-input-builder", class extends ModelFigure {
   static style = `
     .words { height: 2.6rem; margin: 0.3rem 0; }
     .words button { padding: 0 0.35rem; }
-    .words [aria-pressed="true"] { background: var(--mark, #fbeeb8); }
+    .words [aria-pressed="true"] { background: var(--mark); }
     .tries { height: 5.8rem; margin-bottom: 0.5rem; }
     .tries li { list-style: none; padding: 0 0.3rem; border: 1px solid transparent; border-radius: 0.25rem; }
     .tries ol { display: flex; flex-wrap: wrap; margin: 0; padding: 0; }
-    .tries .found { border-color: var(--accent, #1d5a9e); font-weight: 700; }
+    .tries .found { border-color: var(--accent); font-weight: 700; }
     .rows { height: 24rem; }
     .rows th, .rows td { padding: 0.05rem 0.25rem; text-align: center; font-size: 0.8rem; }
-    .rows th[scope="row"] { text-align: left; position: sticky; left: 0; background: var(--surface, #f5f3ee); }
-    .rows thead th { font-family: var(--mono, monospace); }
+    .rows th[scope="row"] { text-align: left; position: sticky; left: 0; background: var(--surface); }
+    .rows thead th { font-family: var(--mono); }
     @media (max-width: 600px) { .words { height: 4.6rem; } .tries { height: 9rem; } }
-    .second { border-left: 1px dashed var(--line-strong, #b9b5aa); }
-    .pad { color: var(--muted, #63676e); }
-    canvas { display: block; width: 100%; min-width: 1.6rem; height: 3.4rem; image-rendering: pixelated; filter: var(--invert, none); }
+    .second { border-left: 1px dashed var(--line-strong); }
+    .pad { color: var(--muted); }
+    canvas { display: block; width: 100%; min-width: 1.6rem; height: 3.4rem; image-rendering: pixelated; filter: var(--invert); }
   `;
 
   draw(box) {
@@ -33,7 +33,7 @@ customElements.define("live-input-builder", class extends ModelFigure {
     this.b = textField("Sentence B", "Disappointingly, nobody laughed.", read).querySelector("input");
     this.words = h("div", { class: "words tokens", role: "group", "aria-label": "words: choose one to replay" });
     this.tries = h("div", { class: "tries scroll", tabindex: "0", role: "region", "aria-label": "the longest match, try by try" });
-    const move = (text, step) => h("button", { type: "button", onclick: () => { this.step = step(this.step); this.showTries(); } }, text);
+    const move = (text, step) => h("button", { onclick: () => { this.step = step(this.step); this.showTries(); } }, text);
     const padding = slider("[PAD]", { min: 0, max: 8, value: 3 }, (count) => { this.padding = count; this.later(0); });
     this.rows = h("div", { class: "rows scroll", tabindex: "0", role: "region", "aria-label": "the input, a column for each token" });
     box.append(this.a.parentElement, this.b.parentElement, this.words,
@@ -68,7 +68,7 @@ customElements.define("live-input-builder", class extends ModelFigure {
     const choose = (word) => { this.word = word; this.step = 1; this.showWords(words); this.showTries(); };
     const focused = [...this.words.children].indexOf(this.shadowRoot.activeElement);
     this.words.replaceChildren(...words.map((word) => h("button", {
-      type: "button", "aria-pressed": String(word === this.word), onclick: () => choose(word),
+      "aria-pressed": String(word === this.word), onclick: () => choose(word),
     }, word)));
     if (focused >= 0) this.words.children[focused]?.focus();
   }

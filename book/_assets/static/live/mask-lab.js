@@ -9,15 +9,15 @@ customElements.define("live-mask-lab", class extends ModelFigure {
   static style = `
     .tokens { height: 5.4rem; margin: 0.4rem 0; }
     .tokens button { padding: 0.1rem 0.35rem; }
-    .tokens .special { border: 1px dashed; border-radius: 0.25rem; color: var(--muted, #63676e); padding: 0.1rem 0.35rem; }
-    .tokens [aria-pressed="true"] { background: var(--accent, #1d5a9e); color: var(--paper, #fdfcfa); }
+    .tokens .special { border: 1px dashed; border-radius: 0.25rem; color: var(--muted); padding: 0.1rem 0.35rem; }
+    .tokens [aria-pressed="true"] { background: var(--accent); color: var(--paper); }
     .guesses { height: 20.5rem; }
     .guesses td { padding: 0; }
     .guesses td > span {
       display: flex; justify-content: space-between; gap: 0.6rem; padding: 0.1rem 0.4rem;
     }
     .guesses th, .guesses td { min-width: 7.2rem; }
-    .guesses tr > :first-child { min-width: 0; padding-right: 0.4rem; color: var(--muted, #63676e); }
+    .guesses tr > :first-child { min-width: 0; padding-right: 0.4rem; color: var(--muted); }
     .true { font-weight: 700; text-decoration: underline; }
     @media (max-width: 600px) { .tokens { height: 8.4rem; } }
     .verdict { min-height: 3em; margin: 0.5rem 0 0; }
@@ -94,7 +94,7 @@ customElements.define("live-mask-lab", class extends ModelFigure {
         else this.chosen.add(this.shown = i);
         this.later(0);
       };
-      return h("button", { type: "button", "aria-pressed": String(hidden), onclick: toggle }, token);
+      return h("button", { "aria-pressed": String(hidden), onclick: toggle }, token);
     }));
     if (focused >= 0) this.tokens.children[focused]?.focus();
   }

@@ -15,16 +15,16 @@ customElements.define("live-masking-rule", class extends LiveFigure {
   static style = `
     .tokens { height: 12.5rem; margin: 0.4rem 0; }
     .token { display: flex; flex-direction: column; align-items: center; padding: 0 0.3rem; border: 1px solid transparent; border-radius: 0.25rem; }
-    .token small { font-size: 0.72rem; min-height: 1.4em; color: var(--ink-soft, #4a4e55); }
-    .selected { border-color: var(--accent, #1d5a9e); background: var(--accent-wash, #eaf1f8); }
+    .token small { font-size: 0.72rem; min-height: 1.4em; color: var(--ink-soft); }
+    .selected { border-color: var(--accent); background: var(--accent-wash); }
     .random { border-style: dashed; }
     .kept { border-style: dotted; }
     .counts { height: 9rem; }
     svg { display: block; width: 20rem; max-width: 100%; height: 9rem; }
-    svg line { stroke: var(--line-strong, #b9b5aa); stroke-dasharray: 3 3; }
-    svg polyline { fill: none; stroke: var(--accent, #1d5a9e); stroke-width: 1.5; }
-    svg polyline.random { stroke: var(--code-number, #8a4a15); }
-    svg polyline.kept { stroke: var(--code-string, #4b6729); stroke-dasharray: 5 2; }
+    svg line { stroke: var(--line-strong); stroke-dasharray: 3 3; }
+    svg polyline { fill: none; stroke: var(--accent); stroke-width: 1.5; }
+    svg polyline.random { stroke: var(--code-number); }
+    svg polyline.kept { stroke: var(--code-string); stroke-dasharray: 5 2; }
   `;
 
   static branches = { masked: 0.8, random: 0.1, kept: 0.1 };
@@ -35,7 +35,7 @@ customElements.define("live-masking-rule", class extends LiveFigure {
     this.text = textField("Text", "In the beginning God created the heaven and the earth. And the earth was without form, and void; " +
       "and darkness was upon the face of the deep.", fresh).querySelector("input");
     const rate = slider("Rate", { min: 5, max: 80, step: 5, value: 15, show: (x) => percent(x / 100) }, (x) => { this.rate = x / 100; fresh(); });
-    const button = (text, times) => h("button", { type: "button", onclick: () => this.attempt(() => this.roll(times)) }, text);
+    const button = (text, times) => h("button", { onclick: () => this.attempt(() => this.roll(times)) }, text);
     this.tokens = h("div", { class: "tokens", tabindex: "0", role: "region", "aria-label": "the text after drawing" });
     this.counts = h("div", { class: "counts scroll", tabindex: "0", role: "region", "aria-label": "counts" });
     this.chart = h("svg", { viewBox: "0 0 320 144", role: "img", "aria-label": "Shares of the three branches against the number of selected tokens." });

@@ -8,18 +8,18 @@ customElements.define("live-one-head", class extends LiveFigure {
 
   static style = `
     .parts { display: flex; flex-wrap: wrap; gap: 0.6rem 1.25rem; align-items: flex-end; margin-bottom: 0.6rem; font-size: 0.9rem; }
-    caption { text-align: left; white-space: nowrap; color: var(--ink-soft, #4a4e55); }
+    caption { text-align: left; white-space: nowrap; color: var(--ink-soft); }
     sub { font-size: 0.75em; line-height: 0; vertical-align: -0.2em; }
-    th { min-width: 1.4rem; padding: 0 0.2rem; color: var(--muted, #63676e); }
+    th { min-width: 1.4rem; padding: 0 0.2rem; color: var(--muted); }
     thead th { border: 0; text-align: right; }
-    tbody td { width: 3.3rem; min-width: 3.3rem; height: 1.7rem; padding: 0 0.2rem; border: 1px solid var(--line-strong, #b9b5aa); text-align: right; }
+    tbody td { width: 3.3rem; min-width: 3.3rem; height: 1.7rem; padding: 0 0.2rem; border: 1px solid var(--line-strong); text-align: right; }
     td input[type="text"] { display: block; width: 100%; padding: 0; border: 0; background: none; text-align: right; }
-    [aria-invalid="true"] { text-decoration: underline wavy var(--code-error, #a3301c); }
-    .share { background: linear-gradient(color-mix(in srgb, var(--accent, #1d5a9e) 22%, transparent) 0 0) left / var(--share, 0) 100% no-repeat; }
-    .masked { color: var(--muted, #63676e); text-decoration: line-through; }
-    tbody .from { background-color: var(--mark, #fbeeb8); border: 1px dashed var(--ink, #1f2226); color: inherit; }
-    tbody .at { outline: 2px solid var(--ink, #1f2226); outline-offset: -2px; }
-    .told { height: 5em; padding-top: 0.4rem; border-top: 1px solid var(--line-strong, #b9b5aa); }
+    [aria-invalid="true"] { text-decoration: underline wavy var(--code-error); }
+    .share { background: linear-gradient(color-mix(in srgb, var(--accent) 22%, transparent) 0 0) left / var(--share, 0) 100% no-repeat; }
+    .masked { color: var(--muted); text-decoration: line-through; }
+    tbody .from { background-color: var(--mark); border: 1px dashed var(--ink); color: inherit; }
+    tbody .at { outline: 2px solid var(--ink); outline-offset: -2px; }
+    .told { height: 5em; padding-top: 0.4rem; border-top: 1px solid var(--line-strong); }
     .told p { margin: 0; }
     @media (max-width: 600px) {
       .parts { gap: 0.6rem 0.5rem; font-size: 0.8rem; }
@@ -50,7 +50,7 @@ customElements.define("live-one-head", class extends LiveFigure {
     this.told = h("div", { class: "told", "aria-live": "polite" });
     box.append(h("div", { class: "parts" }, Object.keys(given).map(input)),
       h("div", { class: "controls", role: "radiogroup", "aria-label": "mask" }, "Mask", this.radios.map((radio) => h("label", {}, radio, ` ${radio.value}`)),
-        h("button", { type: "button", onclick: reset }, "The first numbers")),
+        h("button", { onclick: reset }, "The first numbers")),
       this.told,
       h("div", { class: "parts" }, ["Q", "K", "V"].map((name) => derived(name, `${name} = X W_${name}`, name.toLowerCase(), 2))),
       h("div", { class: "parts" }, derived("scores", "scores Q Kᵀ / √d_k", "q", 3), derived("weights", "weights: softmax of rows", "q", 3),

@@ -7,13 +7,13 @@ customElements.define("live-order", class extends LiveFigure {
     "have the same one. Switch the positions on: now all differ, even that of bites, which stands where it stood.";
 
   static style = `
-    [aria-pressed="true"] { background: var(--accent, #1d5a9e); color: var(--paper, #fdfcfa); }
-    [aria-disabled="true"] { color: var(--muted, #63676e); cursor: default; }
+    [aria-pressed="true"] { background: var(--accent); color: var(--paper); }
+    [aria-disabled="true"] { color: var(--muted); cursor: default; }
     .scroll { height: 16rem; }
     svg { display: block; width: 7rem; height: 2.5rem; }
-    line { stroke: var(--line-strong, #b9b5aa); }
-    rect { fill: var(--accent, #1d5a9e); }
-    .minus { fill: var(--code-number, #8a4a15); }
+    line { stroke: var(--line-strong); }
+    rect { fill: var(--accent); }
+    .minus { fill: var(--code-number); }
     .word { font-weight: 600; }
     .told { min-height: 4.5em; margin: 0.5rem 0 0; }
     @media (max-width: 600px) { svg { width: 3.4rem; } thead th { white-space: normal; } th, td { padding: 0.1rem 0.15rem; } .told { min-height: 9em; } .scroll { height: 17.5rem; } }
@@ -35,7 +35,7 @@ customElements.define("live-order", class extends LiveFigure {
     this.first = sentence.map((_, i) => i);
     this.order = [0, 4, 2, 3, 1]; // of each place: the word's place in the first order
     this.chosen = 1;
-    const button = (text, onclick) => h("button", { type: "button", onclick }, text);
+    const button = (text, onclick) => h("button", { onclick }, text);
     this.words = h("div", { class: "controls", role: "group", "aria-label": "words in their order: choose one to move" },
       sentence.map((_, p) => button("", () => { this.chosen = this.order[p]; this.update(); })));
     this.left = button("← Move left", () => this.move(-1));

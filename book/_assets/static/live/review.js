@@ -36,15 +36,15 @@ customElements.define("live-review", class extends ModelFigure {
     textarea { height: 4rem; }
     .verdict { min-height: 1.5em; margin: 0; font-weight: 600; }
     .worth { min-height: 3em; }
-    .legend { color: var(--muted, #63676e); font-size: 0.85rem; margin: 0 0 0.3rem; }
+    .legend { color: var(--muted); font-size: 0.85rem; margin: 0 0 0.3rem; }
     .words { height: 14.5rem; }
     .words > div { display: grid; grid-template-columns: repeat(auto-fill, minmax(17rem, 1fr)); gap: 0 1.5rem; }
     .words > div > div { display: grid; grid-template-columns: minmax(0, 1fr) 7rem 3.2rem; gap: 0.5rem; align-items: center; height: 1.6rem; }
     .words .piece { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; text-align: right; }
     .number { font-variant-numeric: tabular-nums; }
-    .bar { position: relative; height: 1rem; background: linear-gradient(var(--line-strong, #b9b5aa) 0 0) center / 1px 100% no-repeat; }
-    .bar i { position: absolute; inset: 0 50% 0 auto; width: var(--share); background: var(--code-number, #8a4a15); }
-    .bar .fresh { inset: 0 auto 0 50%; background: var(--accent, #1d5a9e); }
+    .bar { position: relative; height: 1rem; background: linear-gradient(var(--line-strong) 0 0) center / 1px 100% no-repeat; }
+    .bar i { position: absolute; inset: 0 50% 0 auto; width: var(--share); background: var(--code-number); }
+    .bar .fresh { inset: 0 auto 0 50%; background: var(--accent); }
     @media (max-width: 600px) { textarea { height: 5.5rem; flex-basis: 100%; } .words { height: 19.5rem; } .verdict { min-height: 3em; } .worth { min-height: 6em; } }
   `;
 

@@ -9,8 +9,8 @@ customElements.define("live-score-scale", class extends LiveFigure {
   static style = `
     .rows { display: grid; gap: 0.6rem; }
     .row { display: grid; grid-template-columns: minmax(0, 20rem) minmax(0, 1fr); gap: 0 1rem; align-items: center; }
-    .bars { display: flex; align-items: flex-end; height: 4rem; gap: 1px; border-bottom: 1px solid var(--line-strong, #b9b5aa); }
-    .bars i { flex: 1; min-height: 1px; background: var(--accent, #1d5a9e); }
+    .bars { display: flex; align-items: flex-end; height: 4rem; gap: 1px; border-bottom: 1px solid var(--line-strong); }
+    .bars i { flex: 1; min-height: 1px; background: var(--accent); }
     .row p { margin: 0; }
     .name { font-weight: 600; }
     @media (max-width: 600px) { .row { grid-template-columns: minmax(0, 1fr); } .row p { min-height: 1.5em; } .row .told { min-height: 4.5em; } }
@@ -25,7 +25,7 @@ customElements.define("live-score-scale", class extends LiveFigure {
     box.append(
       h("div", { class: "controls" },
         slider("width d", { min: 0, max: 10, value: 6, show: width }, (x) => { this.exponent = x; this.update(); }),
-        h("button", { type: "button", onclick: () => { this.roll(); this.update(); } }, "Draw again")),
+        h("button", { onclick: () => { this.roll(); this.update(); } }, "Draw again")),
       this.rows);
     this.roll();
     this.update();

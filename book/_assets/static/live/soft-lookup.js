@@ -4,15 +4,18 @@
 customElements.define("live-soft-lookup", class extends LiveFigure {
   static title = "Live: a soft lookup";
   static hint = "It opens on the numbers above. Move β to 0, then to 8: from the plain mean to the hard lookup. " +
-    "Then turn the query until another key wins.";
+    "Then drag the query q until another key wins.";
 
   static style = `
-    .parts { display: flex; flex-wrap: wrap; gap: 0.5rem 1.5rem; align-items: center; }
+    .parts { display: flex; flex-wrap: wrap; gap: 0.5rem 1.5rem; }
+    .parts div { flex: 1 1 100%; }
     .bar { width: 6rem; }
-    svg { flex: 0 1 17rem; min-width: 0; height: 15rem; }
-    polygon { fill: var(--accent-wash, #eaf1f8); stroke: var(--line-strong, #b9b5aa); }
-    circle { fill: var(--ink-soft, #4a4e55); }
-    .output { fill: var(--code-number, #8a4a15); }
+    svg { flex: 0 1 17rem; min-width: 0; height: 15rem; user-select: none; }
+    polygon { fill: var(--accent-wash); stroke: var(--line-strong); }
+    circle { fill: var(--ink-soft); }
+    line { stroke: var(--line-strong); }
+    .query { fill: var(--accent); stroke: transparent; stroke-width: 20px; cursor: grab; touch-action: none; }
+    .output { fill: var(--code-number); }
     .answer { min-height: 3em; margin: 0.5rem 0 0; }
   `;
 
@@ -24,14 +27,26 @@ customElements.define("live-soft-lookup", class extends LiveFigure {
     this.query = [1, 1];
     this.sharpness = 1;
     const fixed = (x) => x.toFixed(1);
-    const part = (i) => slider(`q${"₁₂"[i]}`, { min: -3, max: 3, step: 0.1, value: 1, show: fixed }, (x) => { this.query[i] = x; this.update(); });
+    const parts = [0, 1].map((i) => slider(`q${"₁₂"[i]}`, { min: -3, max: 3, step: 0.1, value: 1, show: fixed }, (x) => { this.query[i] = x; this.update(); }));
+    const drag = ({ clientX, clientY }) => {
+      const { x, y } = new DOMPoint(clientX, clientY).matrixTransform(this.space.getScreenCTM().inverse());
+      for (const [i, place] of [x, -y].entries()) {
+        parts[i].input.value = place / 40; // a slider keeps to its range and steps
+        parts[i].input.dispatchEvent(new Event("input"));
+      }
+    };
+    this.space = h("svg", {
+      viewBox: "-130 -130 260 260", role: "img", "aria-label": "The keys and the query as points.",
+      onpointerdown: ({ target, pointerId }) => target.matches(".query") && this.space.setPointerCapture(pointerId),
+      onpointermove: (event) => this.space.hasPointerCapture(event.pointerId) && drag(event),
+    });
     this.table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "scores and weights" });
     this.plane = h("svg", { viewBox: "-30 -20 260 240", role: "img", "aria-label": "The values as corners of a triangle, the output inside it." });
     this.answer = h("p", { class: "answer", "aria-live": "polite" });
     box.append(
-      h("div", { class: "controls" }, part(0), part(1),
+      h("div", { class: "controls" }, parts,
         slider("sharpness β", { min: 0, max: 8, step: 0.1, value: 1, show: fixed }, (x) => { this.sharpness = x; this.update(); })),
-      h("div", { class: "parts" }, this.table, this.plane), this.answer);
+      h("div", { class: "parts" }, this.table, this.space, this.plane), this.answer);
     this.update();
   }
 
@@ -49,22 +64,37 @@ customElements.define("live-soft-lookup", class extends LiveFigure {
         h("td", { class: "number" }, scores[i].toFixed(2)),
         h("td", { class: "number bar", style: `--share: ${100 * weights[i]}%` }, weights[i].toFixed(3)),
         h("td", {}, `(${values[i].join(", ")})`))))));
-    this.showPlane(values, weights, output);
+    this.showKeys(keys, weights);
+    this.showValues(values, weights, output);
     this.answer.textContent = `Output: (${output.map((x) => x.toFixed(2)).join(", ")}), ` +
       `the mean of the values under these weights${this.sharpness ? "" : ": with β = 0 the keys do not matter"}.`;
   }
 
+  point([cx, cy], r, attributes) {
+    return h("circle", { cx, cy, r, ...attributes });
+  }
+
+  name([x, y], text, dx, dy) {
+    return h("text", { x: x + dx, y: y + dy, "text-anchor": "middle" }, text);
+  }
+
+  showKeys(keys, weights) {
+    const at = ([x, y]) => [x * 40, y * -40];
+    const q = at(this.query);
+    this.space.replaceChildren(
+      h("line", { x1: -120, x2: 120 }), h("line", { y1: -120, y2: 120 }),
+      ...keys.flatMap((key, i) => [this.point(at(key), 3 + 9 * weights[i]),
+        this.name(at(key), `k${"₁₂₃"[i]}`, [-14, 14, -14][i], [20, 20, -4][i])]),
+      this.name(q, "q", 0, -14), this.point(q, 7, { class: "query" }));
+  }
+
   // The values span a triangle; a mean with weights that sum to one never leaves it.
-  showPlane(values, weights, output) {
+  showValues(values, weights, output) {
     const at = ([x, y]) => [x * 24, 200 - y * 24];
-    const point = (value, radius, attributes) => {
-      const [cx, cy] = at(value);
-      return h("circle", { cx, cy, r: radius, ...attributes });
-    };
-    const name = (value, text, dy) => h("text", { x: at(value)[0], y: at(value)[1] + dy, "text-anchor": "middle" }, text);
     this.plane.replaceChildren(
       h("polygon", { points: values.map((value) => at(value).join(",")).join(" ") }),
-      ...values.flatMap((value, i) => [point(value, 3 + 9 * weights[i]), name(value, `(${value.join(", ")})`, value[1] ? -8 - 8 * weights[i] : 16 + 8 * weights[i])]),
-      point(output, 7, { class: "output" }), name(output, "output", 20));
+      ...values.flatMap((value, i) => [this.point(at(value), 3 + 9 * weights[i]),
+        this.name(at(value), `(${value.join(", ")})`, 0, value[1] ? -8 - 8 * weights[i] : 16 + 8 * weights[i])]),
+      this.point(at(output), 7, { class: "output" }), this.name(at(output), "output", 0, 20));
   }
 });
