@@ -5,7 +5,7 @@
 "use strict";
 
 const dot = (a, b) => {
-  let [s, t, u, v] = [0, 0, 0, 0]; // four sums go at once; all widths divide by four
+  let [s, t, u, v] = [0, 0, 0, 0]; // four sums at once; widths are multiples of four
   for (let i = 0; i < a.length; i += 4) {
     s += a[i] * b[i]; t += a[i + 1] * b[i + 1];
     u += a[i + 2] * b[i + 2]; v += a[i + 3] * b[i + 3];
