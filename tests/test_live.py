@@ -26,6 +26,7 @@ from bertbook.basic_tokenizer import BasicTokenizer
 from bertbook.corpora.documents import KINDS, load_documents
 from bertbook.encoder import sinusoids
 from bertbook.mini_bert import load_mini_bert
+from bertbook.pretrained import WeightsError
 from bertbook.results import read_results
 from experiments import live_quantisation as experiment
 from experiments import live_review as reviews
@@ -437,6 +438,17 @@ def test_other_numbers_are_refused(tmp_path):
     file.write_bytes(len(header).to_bytes(8, "little") + header + bytes(8))
     with pytest.raises(ValueError, match="a has dtype I64, expected F16 or F32"):
         list(live_model.read_safetensors(file))
+
+
+def test_another_difference_to_minilm_is_refused(tmp_path, monkeypatch):
+    other = tmp_path / live_model.MINILM_HEAD.name
+    whole = live_model.MINILM_HEAD.read_bytes()
+    monkeypatch.setattr(live_model, "MINILM_HEAD", other)
+    with pytest.raises(WeightsError, match=r"minilm_mlm.safetensors is missing"):
+        live_model.minilm()
+    other.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
+    with pytest.raises(WeightsError, match="damaged or another file"):
+        live_model.minilm()
 
 
 # ------------------------------------------------------------------- what quantising costs

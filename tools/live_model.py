@@ -21,10 +21,11 @@ ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT / "src") not in sys.path:
     sys.path.append(str(ROOT / "src"))
 from bertbook import basic_tokenizer as basic  # noqa: E402
-from bertbook.pretrained import WeightsError, minilm_folder  # noqa: E402
+from bertbook.pretrained import WeightsError, check_sha256, minilm_folder  # noqa: E402
 
 MINI_BERT = ROOT / "weights" / "mini_bert"
 MINILM_HEAD = ROOT / "weights" / "minilm_mlm.safetensors"
+MINILM_RECORD = ROOT / "results" / "minilm_mlm.json"
 FORMATS = {"F16": "<f2", "F32": "<f4"}  # safetensors' name: numpy's
 # Pieces of a text in the page; what MiniLM could read beyond takes seconds.
 LONGEST = 128
@@ -81,11 +82,12 @@ def minilm() -> tuple[dict, dict[str, np.ndarray]]:
     """Read MiniLM with the book's head: the installed weights, and the stored difference to them.
 
     Raises:
-        WeightsError: if the package or the difference is not there.
+        WeightsError: if the package or the difference is missing, or is not the one on record.
     """
     folder = minilm_folder()
-    if not MINILM_HEAD.is_file():
-        raise WeightsError(f"{MINILM_HEAD} is missing")
+    runs = json.loads(MINILM_RECORD.read_text("utf-8"))["runs"]
+    (stored,) = (run["metrics"] for run in runs if "sha256" in run["metrics"])
+    check_sha256(MINILM_HEAD, stored["sha256"])
     config = json.loads((folder / "config.json").read_text("utf-8"))
     encoder = read_safetensors(folder / "model.safetensors")
     tensors = {f"bert.{name}": tensor for name, tensor in encoder}

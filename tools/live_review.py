@@ -13,6 +13,8 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent))
 import live_model
 
+from bertbook.pretrained import check_sha256
+
 NAME = "live_review"
 WEIGHTS = live_model.ROOT / "weights" / f"{NAME}.safetensors"
 RECORD = live_model.ROOT / "results" / f"{NAME}.json"
@@ -40,15 +42,11 @@ def measured(weights: Path = WEIGHTS, record: Path = RECORD) -> dict:
         ``reviews``, ``accuracy`` and ``calibration``.
 
     Raises:
-        ValueError: if the record is of other weights.
+        WeightsError: if the weights are missing, or are not those on record.
     """
     runs = json.loads(record.read_text("utf-8"))["runs"]
     (metrics,) = (run["metrics"] for run in runs if run["variant"] == "stored")
-    found = hashlib.sha256(weights.read_bytes()).hexdigest()
-    if found != metrics["sha256"]:
-        raise ValueError(
-            f"{weights.name} has SHA-256 {found}, {record.name} is of {metrics['sha256']}"
-        )
+    check_sha256(weights, metrics["sha256"])
     test = metrics["test, in bytes"]
     return {name: test[name] for name in ("reviews", "accuracy", "calibration")}
 
