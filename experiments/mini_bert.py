@@ -89,7 +89,7 @@ CONFIG = {
     "betas": [0.9, 0.98],
     "mixed_precision": "bf16",
     # Same text, batches and head as the mini-BERT's first steps; its rate falls to zero in them.
-    "lstm": {"units": 280, "steps": 1000, "learning_rate": 3e-3, "warmup": 100},
+    "lstm": {"units": 280, "steps": 4500, "learning_rate": 3e-3, "warmup": 100},
     # Held-out pairs of each kind, and which checkpoints are measured on them too.
     "measured_pairs": 400,
     "measured_steps": [500, 1000, 2000, 4000, 6000, 9000, 12000, 14500],
@@ -448,6 +448,7 @@ def train_lstm(
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             return model(**batch).loss
 
+    work.mkdir(parents=True, exist_ok=True)
     log, started = work / "lstm_seconds.txt", time.perf_counter()
 
     def log_time(step: int, loss: float) -> None:

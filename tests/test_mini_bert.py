@@ -118,11 +118,15 @@ BASELINES = ["frequencies", "neighbours on the left", "neighbours", "lstm"]
 
 @pytest.mark.parametrize("baseline", BASELINES)
 @pytest.mark.parametrize("kind", KINDS)
-def test_its_cross_entropy_is_lower_than_every_baselines_on_every_kind(
+def test_it_is_ahead_of_every_baseline_but_level_with_the_lstm_on_verses(
     kind, baseline, record
 ):
     own, other = (masked(record, name)[kind] for name in ("mini_bert", baseline))
     assert own["places"] == other["places"]
+    if (baseline, kind) == ("lstm", "verses"):  # which read less than a third
+        assert abs(own["cross_entropy"] - other["cross_entropy"]) < 0.1
+        assert abs(own["top_1"] - other["top_1"]) < 0.02
+        return
     assert own["cross_entropy"] < other["cross_entropy"] - 0.1
     # By right guesses alone it is level with neighbours on both sides on reviews and articles.
     assert own["top_1"] > other["top_1"] - 0.005
