@@ -546,6 +546,87 @@ def figure(browser, home):
         context.close()
 
 
+# Four of the eight combinations: any two choices meet in each of their ways.
+WAYS = (
+    "desk, light, server",
+    "desk, dark, folder",
+    "phone, light, folder",
+    "phone, dark, server",
+)
+
+
+def opening(way):
+    """What `figure` needs to open a page in one of the ways."""
+    size, theme, place = way.split(", ")
+    options = {"viewport": SIZES[size], "color_scheme": theme}
+    if theme == "dark":
+        options["reduced_motion"] = "reduce"
+    if place == "folder":
+        options["address"] = f"{SITE.as_uri()}/"
+    return options
+
+
+class Hand:
+    """Works controls: by keys alone, or by the mouse alone."""
+
+    def push(self, button):
+        button.press("Enter")
+
+    def tick(self, box):
+        box.press("Space")
+
+    def slide(self, slider, value):
+        """Moves a slider to a value, or by how it names it: "min", "max"."""
+        slider.press("End" if value == "max" else "Home")
+        if value not in ("min", "max"):
+            least, step = (float(slider.get_attribute(a)) for a in ("min", "step"))
+            for _ in range(round((value - least) / step)):
+                slider.press("ArrowRight")
+
+
+class MouseHand(Hand):
+    """The buttons of the mouse are pressed where the control stands on the screen."""
+
+    def push(self, button):
+        # A button that says it is of no use just now can be clicked all the same.
+        button.click(force=button.get_attribute("aria-disabled") == "true")
+
+    def tick(self, box):
+        box.click()
+
+    def slide(self, slider, value):
+        slider.click(position=place_on(slider, value))
+
+
+def place_on(slider, value):
+    """Where a slider has its thumb, 16 pixels wide, at a value."""
+    least, most = (float(slider.get_attribute(a)) for a in ("min", "max"))
+    value = {"min": least, "max": most}.get(value, value)
+    box = slider.bounding_box()
+    share = (value - least) / (most - least)
+    return {"x": 8 + share * (box["width"] - 16), "y": box["height"] / 2}
+
+
+@pytest.fixture(params=["keys: desk, light, server", "mouse: phone, dark, folder"])
+def used(figure, request):
+    """Opens a figure in one of two ways that have nothing alike; returns the hand as well."""
+    hand, way = request.param.split(": ")
+
+    def open_page(name):
+        hands = {"keys": Hand, "mouse": MouseHand}
+        return *figure(name, **opening(way)), hands[hand]()
+
+    return open_page
+
+
+def wait_until_still(element):
+    """Waits until a figure has begun, and has computed what it was asked."""
+    element.evaluate("""async figure => {
+      const wait = () => new Promise(resolve => setTimeout(resolve, 20));
+      for (let rest = 0; rest < 5; rest = figure.busy === false ? rest + 1 : 0) await wait();
+    }""")
+
+
 def ready(seen, element, text):
     """Brings the figure on the screen and waits for a text in it."""
     element.scroll_into_view_if_needed()
@@ -577,7 +658,7 @@ def test_nothing_jumps(figure, name, size):
     before = element.bounding_box()["height"]
     element.scroll_into_view_if_needed()
     seen.settle()
-    seen.page.wait_for_timeout(1500)
+    wait_until_still(element)
     assert element.bounding_box()["height"] == pytest.approx(before, abs=2)
     assert seen.problems == []
 
@@ -607,8 +688,8 @@ def test_figure_without_scripts_and_on_paper(figure, name):
     assert not element.is_visible()
 
 
-def test_mask_lab_fills_in_as_python_does(figure, python):
-    seen, element = figure("mask-lab", address=f"{SITE.as_uri()}/")  # no server needed
+def test_mask_lab_fills_in_as_python_does(used, python):
+    seen, element, hand = used("mask-lab")
     page = ready(seen, element, "computed here in")
     _, model, tokenizer = python
 
@@ -640,11 +721,11 @@ def test_mask_lab_fills_in_as_python_does(figure, python):
     b = "And they said unto him, We will do it."
     assert compare(a, b, 5)[0] == "pass"
 
-    # By keyboard: show "pass" again, hide "king".
-    element.get_by_role("button", name="pass", exact=True).press("Enter")
+    # Show "pass" again, hide "king".
+    hand.push(element.get_by_role("button", name="pass", exact=True))
     element.get_by_text("Hide a token, or type").wait_for()
     button = element.get_by_role("button", name="king", exact=True)
-    button.press("Space")
+    hand.push(button)
     element.get_by_text("after layer 4").wait_for()
     assert button.get_attribute("aria-pressed") == "true"
     assert (
@@ -665,8 +746,8 @@ def test_mask_lab_fills_in_as_python_does(figure, python):
     assert seen.problems == []
 
 
-def test_masking_rule_converges_and_rounds_as_python_does(figure):
-    seen, element = figure("masking-rule")
+def test_masking_rule_converges_and_rounds_as_python_does(used):
+    seen, element, hand = used("masking-rule")
     ready(seen, element, "selected")
     element.get_by_text("masked, asked").first.wait_for()
 
@@ -677,7 +758,7 @@ def test_masking_rule_converges_and_rounds_as_python_does(figure):
         return [float(text.strip("\xa0%")) for text in cells.all_inner_texts()]
 
     for _ in range(5):
-        element.get_by_role("button", name="Draw 100 times").click()
+        hand.push(element.get_by_role("button", name="Draw 100 times"))
     assert row("selected")[1] > 2000
     for name, share in (("masked", 80), ("random", 10), ("kept", 10)):
         assert abs(row(name)[2] - share) < 5  # five standard deviations and more
@@ -688,8 +769,7 @@ def test_masking_rule_converges_and_rounds_as_python_does(figure):
         "one two three four five six seven eight nine ten"
     )
     assert row("selected")[:2] == [2, 2]  # 1.5 to the even number
-    element.get_by_label("Rate").press("ArrowRight")
-    element.get_by_label("Rate").press("ArrowRight")
+    hand.slide(element.get_by_label("Rate"), 25)
     assert row("selected")[:2] == [2, 2]  # 2.5 to the even number
     selected = element.locator(".selected")
     assert selected.count() == 2
@@ -699,70 +779,124 @@ def test_masking_rule_converges_and_rounds_as_python_does(figure):
     assert seen.problems == []
 
 
-def test_soft_lookup_opens_on_the_chapters_numbers(figure):
-    seen, element = figure("soft-lookup")
+def test_soft_lookup_opens_on_the_chapters_numbers(used):
+    seen, element, hand = used("soft-lookup")
     ready(seen, element, "Output: (6.00, 7.00)")
     weights = element.locator("td.bar")
     assert weights.all_inner_texts() == ["0.125", "0.250", "0.625"]
-    element.get_by_label("sharpness").press("Home")
+    hand.slide(element.get_by_label("sharpness"), "min")
     assert weights.all_inner_texts() == ["0.333"] * 3
     element.get_by_text("with β = 0 the keys do not matter").wait_for()
-    element.get_by_label("sharpness").press("End")
+    hand.slide(element.get_by_label("sharpness"), "max")
     assert float(weights.nth(2).inner_text()) > 0.99
-    element.get_by_label("q₂").press("Home")
+    hand.slide(element.get_by_label("q₂"), "min")
     assert float(weights.nth(1).inner_text()) > 0.99
     assert seen.problems == []
 
 
-def test_the_query_of_the_soft_lookup_can_be_dragged(figure):
-    seen, element = figure("soft-lookup")
-    ready(seen, element, "Output: (6.00, 7.00)")
-    mouse, places = seen.page.mouse, [element.get_by_label(q) for q in ("q₁", "q₂")]
+# Where the plane of the soft lookup has a point, on the screen.
+ON_SCREEN = """(svg, [x, y]) => {
+  const at = new DOMPoint(40 * x, -40 * y).matrixTransform(svg.getScreenCTM());
+  return [at.x, at.y];
+}"""
 
-    def point(x, y):
-        return element.locator(".query").evaluate(
-            """(query, at) => {
-              const { x, y } = new DOMPoint(...at).matrixTransform(query.getScreenCTM());
-              return [x, y];
-            }""",
-            [40 * x, -40 * y],
+
+@pytest.fixture
+def plane(figure):
+    """Opens the soft lookup; returns the visit, the figure, its plane and its two sliders."""
+
+    def open_page(**options):
+        seen, element = figure("soft-lookup", **options)
+        ready(seen, element, "Output: (6.00, 7.00)")
+        svg = element.locator("svg").first
+        svg.evaluate(
+            "svg => svg.scrollIntoView({behavior: 'instant', block: 'center'})"
         )
+        sliders = [element.get_by_label(name) for name in ("q₁", "q₂")]
+        return seen, element, svg, sliders
 
-    element.locator("svg").first.evaluate(
-        "svg => svg.scrollIntoView({ behavior: 'instant', block: 'center' })"
-    )
-    mouse.move(*point(-2, -2))
+    return open_page
+
+
+def values_of(sliders):
+    return [slider.input_value() for slider in sliders]
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_the_query_of_the_soft_lookup_can_be_dragged(plane, way):
+    seen, element, svg, sliders = plane(**opening(way))
+    mouse = seen.page.mouse
+
+    def move(x, y, steps=1):
+        mouse.move(*svg.evaluate(ON_SCREEN, [x, y]), steps=steps)
+
+    move(-2, -2)
     mouse.down()  # beside the query: nothing is taken hold of
-    mouse.move(*point(2, -1))
+    move(2, -1)
     mouse.up()
-    assert [place.input_value() for place in places] == ["1", "1"]
-    mouse.move(*point(1, 1))
+    assert values_of(sliders) == ["1", "1"]
+    move(1, 1)
     mouse.down()
-    mouse.move(*point(0, 0), steps=4)
-    mouse.move(*point(2, -1), steps=4)
+    move(0, 0, steps=4)
+    move(2, -1, steps=4)
     mouse.up()
-    assert [place.input_value() for place in places] == ["2", "-1"]
+    assert values_of(sliders) == ["2", "-1"]
     element.get_by_text("Output: (").wait_for()
     weights = [float(text) for text in element.locator("td.bar").all_inner_texts()]
     expected = np.exp([0, 2 * np.log(2), -np.log(5)])
     assert weights == pytest.approx(list(expected / expected.sum()), abs=0.0006)
-    mouse.move(*point(-1, 2))  # it was let go
-    assert [place.input_value() for place in places] == ["2", "-1"]
-    mouse.move(*point(2, -1))
+    move(-1, 2)  # it was let go
+    assert values_of(sliders) == ["2", "-1"]
+    move(2, -1)
     mouse.down()
-    mouse.move(*point(3.2, 3.2), steps=4)
+    move(3.2, 3.2, steps=4)
     mouse.up()
-    assert [place.input_value() for place in places] == ["3", "3"]
+    assert values_of(sliders) == ["3", "3"]
     assert seen.problems == []
 
 
-def test_score_scale_shows_what_the_scale_does(figure):
-    seen, element = figure("score-scale")
+def test_a_finger_drags_the_query_and_leaves_the_page_where_it_is(plane):
+    options = {"has_touch": True, "is_mobile": True}
+    seen, _, svg, sliders = plane(**opening("phone, dark, server"), **options)
+    touch = seen.page.context.new_cdp_session(seen.page)
+
+    def drag(*points):
+        for kind, point in zip(
+            ("Start", *["Move"] * len(points)), points, strict=False
+        ):
+            x, y = svg.evaluate(ON_SCREEN, point)
+            touch.send(
+                "Input.dispatchTouchEvent",
+                {"type": f"touch{kind}", "touchPoints": [{"x": x, "y": y}]},
+            )
+        touch.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+
+    def top():
+        return svg.evaluate("svg => svg.getBoundingClientRect().top")
+
+    before = top()
+    drag([1, 1], [1, 0], [1, -1], [2, -2])
+    assert values_of(sliders) == ["2", "-2"]
+    assert top() == pytest.approx(before, abs=1)
+    seen.page.wait_for_timeout(500)  # a swipe goes on for a while after the finger
+    assert top() == pytest.approx(before, abs=1)
+    # Beside the query a finger scrolls the page, as everywhere.
+    drag([-2, -2], [-2, -1], [-2, 1], [-2, 3])
+    seen.page.wait_for_function(
+        "([svg, before]) => svg.getBoundingClientRect().top < before - 50",
+        arg=[svg.element_handle(), before],
+    )
+    assert values_of(sliders) == ["2", "-2"]
+    assert seen.problems == []
+
+
+def test_score_scale_shows_what_the_scale_does(used):
+    seen, element, hand = used("score-scale")
     ready(seen, element, "no scale")
-    element.get_by_label("width d").press("End")
+    hand.slide(element.get_by_label("width d"), "max")
     best = {name: [] for name in ("no scale", "1/√d", "1/d")}
     for _ in range(20):
-        element.get_by_role("button", name="Draw again").click()
+        hand.push(element.get_by_role("button", name="Draw again"))
         for name, text in zip(
             best, element.locator(".told").all_inner_texts(), strict=True
         ):
@@ -829,8 +963,8 @@ def expect_occurrences(element, cosines, base, less=False):
     assert numbers == pytest.approx(expected, abs=0.0055)
 
 
-def test_contexts_compares_occurrences_as_python_does(figure, python):
-    seen, element = figure("contexts")
+def test_contexts_compares_occurrences_as_python_does(used, python):
+    seen, element, hand = used("contexts")
     ready(seen, element, "New sentences: 6, computed here in")
     _, model, tokenizer = python
     senses = [{"1", "3", "5"}, {"2", "4", "6"}]
@@ -844,10 +978,10 @@ def test_contexts_compares_occurrences_as_python_does(figure, python):
         cosines, base = occurrences(model, tokenizer, word, sentences)
         layer = element.get_by_label("layer")
         for number in range(4, -1, -1):
-            layer.press("End") if number == 4 else layer.press("ArrowLeft")
+            hand.slide(layer, number)
             assert layer.get_attribute("aria-valuetext") == str(number)
             expect_occurrences(element, cosines[number], base[number], less)
-        layer.press("End")
+        hand.slide(layer, "max")
         odd = torch.arange(6) % 2
         alike = (odd[:, None] == odd) & ~torch.eye(6).bool()
         gap = cosines[:, alike].mean(1) - cosines[:, odd[:, None] != odd].mean(1)
@@ -859,16 +993,16 @@ def test_contexts_compares_occurrences_as_python_does(figure, python):
     assert gap[4] > 0.15
     order = element.locator("thead th").all_inner_texts()[:6]
     assert [set(order[:3]), set(order[3:])] == senses
-    element.get_by_label("layer").press("Home")
+    hand.slide(element.get_by_label("layer"), "min")
     assert [lines_of(element)[n]["nearest"] for n in "123456"] == list("214365")
-    element.get_by_label("like lines together").press("Space")
+    hand.tick(element.get_by_label("like lines together"))
     assert element.locator("thead th").all_inner_texts()[:6] == list("123456")
     assert "New sentences: 6," in element.locator(".status").inner_text()
 
-    element.get_by_role("button", name="Take “bank”").press("Enter")
+    hand.push(element.get_by_role("button", name="Take “bank”"))
     element.get_by_text("paid her wages").wait_for()
     element.get_by_text("Two of “bank” have").wait_for()
-    element.get_by_label("less the mean").press("Space")
+    hand.tick(element.get_by_label("less the mean"))
     count, gap = compare("bank", less=True)
     assert max(count) == count[0]
     assert abs(gap[4]) < 0.03
@@ -921,8 +1055,8 @@ def test_contexts_names_the_lines_that_it_leaves_out(figure, python):
     element.get_by_text("different pieces in different sentences").wait_for()
 
 
-def test_one_head_computes_as_python_does_and_writes_out_each_number(figure):
-    seen, element = figure("one-head")
+def test_one_head_computes_as_python_does_and_writes_out_each_number(used):
+    seen, element, hand = used("one-head")
     page = ready(seen, element, "The weight of query q₃ on key k₂")
     told = element.locator(".told")
     matrices = {
@@ -970,11 +1104,11 @@ def test_one_head_computes_as_python_does_and_writes_out_each_number(figure):
     assert cells("weights: softmax")[2] == ["0.125", "0.250", "0.625"]
     assert cells("output")[2] == ["6", "7"]
     assert "5.00 / (2.50 + 5.00 + 12.50) = 0.250" in told.inner_text()
-    element.get_by_label("causal").press("Space")
+    hand.tick(element.get_by_label("causal"))
     compare("causal")
     assert cells("weights: softmax")[0] == ["1.000", "0", "0"]
     assert cells("weights: softmax")[2] == ["0.125", "0.250", "0.625"]
-    element.get_by_label("padding").press("Space")
+    hand.tick(element.get_by_label("padding"))
     compare("padding (token 3)")
 
     # By keyboard: to the weights, up, and on to the output.
@@ -1009,14 +1143,14 @@ def test_one_head_computes_as_python_does_and_writes_out_each_number(figure):
         ).wait_for()
         assert cells("output") == before
     assert element.locator("b").count() == 0
-    element.get_by_role("button", name="The first numbers").press("Enter")
+    hand.push(element.get_by_role("button", name="The first numbers"))
     assert element.get_by_role("status").inner_text() == ""
     assert cells("weights: softmax")[2] == ["0.333", "0.667", "0"]
     assert seen.problems == []
 
 
-def test_order_permutes_outputs_and_positions_change_them(figure):
-    seen, element = figure("order")
+def test_order_permutes_outputs_and_positions_change_them(used):
+    seen, element, hand = used("order")
     ready(seen, element, "is rounding")
     vectors, weights = element.evaluate("figure => [figure.vectors, figure.weights]")
     vectors, weights = (torch.tensor(x).double() for x in (vectors, weights))
@@ -1060,33 +1194,33 @@ def test_order_permutes_outputs_and_positions_change_them(figure):
     assert order == [0, 4, 2, 3, 1]
     assert shown == [0] * 5
     torch.testing.assert_close(now[0], now[3])  # twice "the"
-    positions.press("Space")
+    hand.tick(positions)
     order, shown, now = compare()
     assert min(shown) > 0.5
     assert not torch.allclose(now[0], now[3], atol=0.5)
 
     # "dog" is chosen; it walks to the front and not further.
     for _ in range(5):
-        element.get_by_role("button", name="Move left").press("Enter")
+        hand.push(element.get_by_role("button", name="Move left"))
     order, *_ = compare()
     assert order == [1, 0, 4, 2, 3]
-    element.get_by_role("button", name="man", exact=True).press("Enter")
-    element.get_by_role("button", name="Move right").press("Enter")
+    hand.push(element.get_by_role("button", name="man", exact=True))
+    hand.push(element.get_by_role("button", name="Move right"))
     order, *_ = compare()
     assert order == [1, 0, 2, 4, 3]
-    element.get_by_role("button", name="Shuffle").press("Enter")
+    hand.push(element.get_by_role("button", name="Shuffle"))
     after, shown, _ = compare()
     assert after != order
-    positions.press("Space")
+    hand.tick(positions)
     _, shown, _ = compare()
     assert shown == [0] * 5
-    element.get_by_role("button", name="First order").press("Enter")
+    hand.push(element.get_by_role("button", name="First order"))
     assert compare()[0] == first
     assert seen.problems == []
 
 
-def test_head_lab_shows_pythons_weights_and_what_a_head_is_worth(figure, python):
-    seen, element = figure("head-lab")
+def test_head_lab_shows_pythons_weights_and_what_a_head_is_worth(used, python):
+    seen, element, hand = used("head-lab")
     page = ready(seen, element, "computed here in")
     _, model, tokenizer = python
     a, b = (
@@ -1113,24 +1247,24 @@ def test_head_lab_shows_pythons_weights_and_what_a_head_is_worth(figure, python)
 
     places = range(len(tokens))
     expect(whole["attentions"][0, 0], places, places)
-    element.get_by_label("hide [CLS] and [SEP]").check()
+    hand.tick(element.get_by_label("hide [CLS] and [SEP]"))
     words = [i for i in places if tokens[i] not in ("[CLS]", "[SEP]")]
     expect(whole["attentions"][0, 0], words, words)
-    element.get_by_label("only from A to B").check()
+    hand.tick(element.get_by_label("only from A to B"))
     middle = tokens.index("[SEP]")
     expect(
         whole["attentions"][0, 0],
         [i for i in words if i < middle],
         [i for i in words if i > middle],
     )
-    element.get_by_label("hide [CLS] and [SEP]").uncheck()
-    element.get_by_label("only from A to B").uncheck()
+    hand.tick(element.get_by_label("hide [CLS] and [SEP]"))
+    hand.tick(element.get_by_label("only from A to B"))
 
     def loss_without(layer, head):
         button = element.get_by_role("button", name=f"layer {layer}, head {head}")
-        button.press("Enter")
+        hand.push(button)
         assert button.get_attribute("aria-pressed") == "true"
-        element.get_by_role("button", name="Switch this head off").press("Enter")
+        hand.push(element.get_by_role("button", name="Switch this head off"))
         told = element.get_by_text(f"Without {layer}.{head} (layer.head)")
         told.wait_for()
         mask = torch.ones(4, 4)
@@ -1146,14 +1280,14 @@ def test_head_lab_shows_pythons_weights_and_what_a_head_is_worth(figure, python)
             *(100 * x for x in shares)
         ) in (told.inner_text())
         expect(without["attentions"][layer - 1, head - 1], places, places)
-        element.get_by_role("button", name="All heads on").click()
+        hand.push(element.get_by_role("button", name="All heads on"))
         element.get_by_text("All heads are on.").wait_for()
         return shown
 
     # What the figure asks the reader to find.
     assert loss_without(1, 1) > 5 * loss_without(3, 4)
     assert whole["attentions"][2, 3, :middle, middle + 1 :].sum(1).mean() > 0.5
-    element.get_by_role("button", name="king, place 2").press("Enter")
+    hand.push(element.get_by_role("button", name="king, place 2"))
     focused = page.evaluate("document.activeElement.shadowRoot.activeElement.ariaLabel")
     assert focused == "king, place 2"
     element.get_by_text("where king looks").wait_for()
@@ -1168,8 +1302,8 @@ STRIPES = """canvas => {
 }"""
 
 
-def test_input_builder_builds_what_python_reads(figure, python):
-    seen, element = figure("input-builder")
+def test_input_builder_builds_what_python_reads(used, python):
+    seen, element, hand = used("input-builder")
     ready(seen, element, "The first 24 of 256 numbers")
     _, model, tokenizer = python
 
@@ -1211,16 +1345,16 @@ def test_input_builder_builds_what_python_reads(figure, python):
         "##atch ✓",
         "##able ✓",
     ]
-    element.get_by_role("button", name="From the start").press("Enter")
+    hand.push(element.get_by_role("button", name="From the start"))
     assert tries.all_inner_texts() == ["unwatchable ✗"]
-    element.get_by_role("button", name="Next try").press("Enter")
+    hand.push(element.get_by_role("button", name="Next try"))
     assert tries.all_inner_texts() == ["unwatchable ✗", "unwatchabl ✗"]
 
-    element.get_by_role("slider").press("Home")
+    hand.slide(element.get_by_role("slider"), "min")
     element.get_by_label("Sentence B").fill("")
     element.get_by_label("Sentence A").fill("注意 is all, qq\u2603z")
-    element.get_by_role("button", name="qq\u2603z").click()
-    element.get_by_role("button", name="To the end").click()
+    hand.push(element.get_by_role("button", name="qq\u2603z"))
+    hand.push(element.get_by_role("button", name="To the end"))
     element.get_by_text("Pieces: [UNK]").wait_for()
     compare("注意 is all, qq\u2603z", None, 0)
     assert seen.problems == []
@@ -1264,8 +1398,8 @@ def test_the_reviewer_is_pythons_and_leaves_the_model_alone(runtime, python):
 BAD_FILM, NOT_BAD_FILM = "This is a bad film.", "This is not a bad film."
 
 
-def test_review_shows_pythons_verdict_and_what_each_word_adds(figure, python):
-    seen, element = figure("review")
+def test_review_shows_pythons_verdict_and_what_each_word_adds(used, python):
+    seen, element, hand = used("review")
     ready(seen, element, "passes, computed here in")
     model, tokenizer = reviews.reviewer_in_bytes(), python[2]
     metrics = {
@@ -1316,11 +1450,11 @@ def test_review_shows_pythons_verdict_and_what_each_word_adds(figure, python):
     assert whole > 0
     assert max(adds, key=lambda name: abs(adds[name])) == "wonderful"
     checkbox = element.get_by_label("take a word out")
-    checkbox.press("Space")
+    hand.tick(checkbox)
     element.get_by_text("…").first.wait_for()
     ready(seen, element, "passes, computed here in")
     compare(box.input_value(), False)
-    checkbox.press("Space")
+    hand.tick(checkbox)
 
     # What the figure promises: each is judged as it says.
     judged = {}

@@ -9,10 +9,20 @@ from axe_playwright_python.sync_playwright import Axe
 
 from bertbook.fill_mask import load_minilm_mlm
 from experiments.live_quantisation import dequantised
-from tests.test_browser import AXE, SIZES
-from tests.test_live import BUILT, FIGURES, LIVE, figure, home, ready  # noqa: F401
+from tests.test_browser import AXE
+from tests.test_live import (  # noqa: F401
+    BUILT,
+    FIGURES,
+    LIVE,
+    WAYS,
+    figure,
+    home,
+    opening,
+    place_on,
+    ready,
+    wait_until_still,
+)
 from tools import live_model
-from tools.page_checks import SITE
 
 MODEL_FIGURES = [
     name
@@ -28,16 +38,6 @@ BAD_TEXTS = {
     "only masks": "[MASK] [MASK] [MASK]",
     "other scripts": "注意力 \u202eעברית \U0001f600\u200d\U0001f469 e\u0301\u0308 \x00",
 }
-
-
-def wait_until_still(element):
-    """Waits until a figure has not changed for a while."""
-    element.evaluate("""figure => new Promise(resolve => {
-      const wait = () => setTimeout(() => { observer.disconnect(); resolve(); }, 1500);
-      let timer = wait();
-      const observer = new MutationObserver(() => { clearTimeout(timer); timer = wait(); });
-      observer.observe(figure.shadowRoot, { childList: true, subtree: true, characterData: true });
-    })""")
 
 
 def opened(figure, name, **options):  # noqa: F811
@@ -60,27 +60,10 @@ def wide(seen):
     )
 
 
-# Four of the eight combinations: any two choices meet in each of their ways.
-WAYS = {
-    f"{size}, {theme}, {place}": {
-        "viewport": SIZES[size],
-        "color_scheme": theme,
-        **({"address": f"{SITE.as_uri()}/"} if place == "folder" else {}),
-        **({"reduced_motion": "reduce"} if theme == "dark" else {}),
-    }
-    for size, theme, place in (
-        ("desk", "light", "server"),
-        ("desk", "dark", "folder"),
-        ("phone", "light", "folder"),
-        ("phone", "dark", "server"),
-    )
-}
-
-
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", FIGURES)
 def test_every_control_works_by_keyboard_alone(figure, name, way):  # noqa: F811
-    seen, element = opened(figure, name, **WAYS[way])
+    seen, element = opened(figure, name, **opening(way))
     page = seen.page
     element.locator(CONTROLS).first.focus()
     visited = set()
@@ -123,6 +106,66 @@ def test_every_control_works_by_keyboard_alone(figure, name, way):  # noqa: F811
         if finding["impact"] in ("serious", "critical")
         for node in finding["nodes"]
     ] == []
+
+
+# A control of a figure that has not been used yet; a figure may draw its buttons anew.
+NEXT = """(figure, controls) => {
+  figure.used ??= new Set();
+  for (const control of figure.shadowRoot.querySelectorAll(controls)) {
+    const label = control.ariaLabel ?? control.closest("label")?.textContent ?? control.textContent;
+    const name = [control.localName, control.type, control.value, label].join(" ");
+    if (control.disabled || control.dataset.used || figure.used.has(name)) continue;
+    figure.used.add(name);
+    control.dataset.used = "";
+    return control;
+  }
+  return null;
+}"""
+# What the mouse does comes from the browser (isTrusted), and comes to the control itself.
+WATCH = """control => {
+  control.got = null;
+  control.addEventListener("click", (event) => { control.got = event.isTrusted; }, { once: true });
+}"""
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("name", FIGURES)
+def test_every_control_works_by_mouse(figure, name, way):  # noqa: F811
+    seen, element = opened(figure, name, **opening(way))
+    used = 0
+    while used < 40:
+        control = element.evaluate_handle(NEXT, CONTROLS).as_element()
+        if control is None:
+            break
+        used += 1
+        kind = control.get_property("type").json_value()
+        if kind == "range":
+            before = control.input_value()
+            for end in ("min", "max"):
+                control.click(position=place_on(control, end))
+                assert control.input_value() == control.get_attribute(end)
+            control.click(position=place_on(control, float(before)))
+            assert control.input_value() == before
+        elif kind == "select-one":
+            control.click()  # the list is the browser's own, and no part of the page
+            seen.page.keyboard.press("Escape")
+        elif kind in ("text", "textarea"):
+            control.click()
+            assert control.evaluate("each => each.getRootNode().activeElement === each")
+        else:
+            before = control.is_checked() if kind in ("checkbox", "radio") else None
+            control.evaluate(WATCH)
+            control.click()
+            assert control.evaluate("each => each.got")
+            if kind == "checkbox":
+                assert control.is_checked() is not before
+            elif kind == "radio":
+                assert control.is_checked()
+    assert used, "no control took the mouse"
+    wait_until_still(element)
+    assert status(element).get_attribute("data-failed") is None
+    assert seen.problems == []
+    assert wide(seen) <= 0
 
 
 @pytest.mark.parametrize("name", FIGURES)

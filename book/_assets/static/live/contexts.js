@@ -37,15 +37,14 @@ customElements.define("live-contexts", class extends ModelFigure {
     this.word = word.input;
     this.text = h("textarea", { wrap: "off", spellcheck: "false", oninput: read }, examples.cast);
     const take = (name) => { this.word.value = name; this.text.value = examples[name]; this.later(0); };
-    const check = (label, checked) => h("label", {}, h("input", { type: "checkbox", checked, onchange: show }), ` ${label}`);
     // How many layers there are, the model will tell.
     this.layer = slider("layer", { min: 0, max: 24, value: 24, show: (n) => (this.model ? String(n) : "") }, show).input;
-    this.less = check("less the mean of different words", false);
-    this.together = check("like lines together", true);
+    this.less = checkBox("less the mean of different words", show);
+    this.together = checkBox("like lines together", show, true);
     this.table = h("div", { class: "table scroll", tabindex: "0", role: "region", "aria-label": "cosines between the lines" });
     this.told = h("p", { class: "told", "aria-live": "polite" });
     box.append(word, h("label", { class: "field" }, h("span", {}, "Sentences, one a line"), this.text),
-      h("div", { class: "controls" }, Object.keys(examples).map((name) => h("button", { onclick: () => take(name) }, `Take “${name}”`)),
+      h("div", { class: "controls" }, Object.keys(examples).map((name) => button(`Take “${name}”`, () => take(name))),
         this.layer.parentElement, this.less, this.together, this.modelChoice()), this.table, this.told);
   }
 
@@ -123,8 +122,8 @@ customElements.define("live-contexts", class extends ModelFigure {
     const units = found.map(({ states, at, end }) => unit(states[layer].slice(at, end).reduce(add))); // the sum points as the mean
     const cosines = units.map((x) => units.map((y) => dot(x, y)));
     const base = this.baseline(found, layer);
-    const less = this.less.firstChild.checked ? base : 0;
-    const order = this.together.firstChild.checked ? this.joined(cosines) : [...found.keys()];
+    const less = this.less.input.checked ? base : 0;
+    const order = this.together.input.checked ? this.joined(cosines) : [...found.keys()];
     const write = (x) => x.toFixed(2).replace("-", "−");
     const rows = order.map((i) => {
       const others = [...found.keys()].filter((j) => j !== i);

@@ -89,6 +89,15 @@ function slider(label, { min, max, step = 1, value, show = String }, changed) {
   return row;
 }
 
+function checkBox(label, changed, checked = false) {
+  const input = h("input", { type: "checkbox", checked, onchange: changed });
+  const row = h("label", {}, input, ` ${label}`);
+  row.input = input;
+  return row;
+}
+
+const button = (text, onclick) => h("button", { onclick }, text);
+
 function textField(label, value, changed) {
   const input = h("input", { type: "text", value, spellcheck: "false", autocomplete: "off", oninput: () => changed(input.value) });
   const row = h("label", { class: "field" }, h("span", {}, label), input);
@@ -160,9 +169,8 @@ class LiveFigure extends HTMLElement {
     const { title, hint, style } = this.constructor;
     this.box = h("div");
     this.status = h("p", { class: "status", role: "status" });
-    const link = h("button", { class: "link", onclick: () => this.link() }, "Link to this");
     const section = h("section", { "aria-label": title },
-      h("p", { class: "title" }, title), h("p", { class: "hint" }, hint), this.box, h("div", { class: "foot" }, this.status, link));
+      h("p", { class: "title" }, title), h("p", { class: "hint" }, hint), this.box, h("div", { class: "foot" }, this.status, button("Link to this", () => this.link())));
     this.attachShadow({ mode: "open" }).append(h("style", {}, STYLE + style), section);
     this.draw(this.box);
     this.inputs = [...this.box.querySelectorAll("input, textarea, select")];
@@ -182,12 +190,15 @@ class LiveFigure extends HTMLElement {
 
   // Runs a step; what goes wrong is told below the figure, in its own words.
   async attempt(step) {
+    this.busy = true;
     try {
       this.say("");
       await step();
     } catch (error) {
-      if (!(error instanceof Superseded)) this.say(error.message, true);
+      if (error instanceof Superseded) return; // the newer step is under way
+      this.say(error.message, true);
     }
+    this.busy = false;
   }
 
   say(text, failed = false) {
@@ -265,6 +276,7 @@ class ModelFigure extends LiveFigure {
   // Waits for a pause in the reader's typing.
   later(wait = 250) {
     if (!this.model) return;
+    this.busy = true;
     this.turn += 1;
     clearTimeout(this.timer);
     this.timer = setTimeout(() => this.attempt(() => this.update()), wait);

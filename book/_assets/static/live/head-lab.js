@@ -36,17 +36,13 @@ customElements.define("live-head-lab", class extends ModelFigure {
     const read = () => this.later();
     this.a = textField("Sentence A", "The king sent his servants to the city.", read).querySelector("input");
     this.b = textField("Sentence B", "They came to the city and told the king.", read).querySelector("input");
-    const check = (label) => {
-      const input = h("input", { type: "checkbox", onchange: () => this.show() });
-      return h("label", {}, input, ` ${label}`);
-    };
-    this.noSpecials = check("hide [CLS] and [SEP]");
-    this.across = check("only from A to B");
-    this.toggle = h("button", { "aria-pressed": "false", onclick: () => this.switch() }, "Switch this head off");
-    this.all = h("button", { onclick: () => { this.off.clear(); this.later(0); } }, "All heads on");
+    this.noSpecials = checkBox("hide [CLS] and [SEP]", () => this.show());
+    this.across = checkBox("only from A to B", () => this.show());
+    this.toggle = button("Switch this head off", () => this.switch());
+    this.all = button("All heads on", () => { this.off.clear(); this.later(0); });
     this.heads = h("div", { class: "heads", role: "group", "aria-label": "heads: rows are layers, columns heads" });
     this.map = h("div", { class: "map scroll", tabindex: "0", role: "region", "aria-label": "weights of the chosen head" });
-    this.legend = h("p", { class: "legend" }, "A row is a token that looks, a column one that is looked at; dark is much weight.");
+    this.legend = h("p", { class: "legend" }, "A row is a token that looks, a column one that is looked at; more colour is more weight.");
     this.exact = h("div", { class: "exact scroll", tabindex: "0", role: "region", "aria-label": "exact weights of one row" });
     this.loss = h("div", { class: "loss scroll", tabindex: "0", role: "region", "aria-label": "what the output loses" });
     this.makeHeads();
@@ -95,9 +91,9 @@ customElements.define("live-head-lab", class extends ModelFigure {
   show() {
     if (!this.encoding) return;
     const { tokens, types } = this.encoding;
-    const ordinary = (i) => !this.noSpecials.firstChild.checked || !["[CLS]", "[SEP]"].includes(tokens[i]);
+    const ordinary = (i) => !this.noSpecials.input.checked || !["[CLS]", "[SEP]"].includes(tokens[i]);
     const places = tokens.map((_, i) => i).filter(ordinary);
-    const across = this.across.firstChild.checked;
+    const across = this.across.input.checked;
     const rows = places.filter((i) => !across || types[i] === 0);
     const columns = places.filter((i) => !across || types[i] === 1);
     this.buttons.forEach((buttons, layer) => buttons.forEach((button, head) => {

@@ -33,7 +33,7 @@ customElements.define("live-input-builder", class extends ModelFigure {
     this.b = textField("Sentence B", "Disappointingly, nobody laughed.", read).querySelector("input");
     this.words = h("div", { class: "words tokens", role: "group", "aria-label": "words: choose one to replay" });
     this.tries = h("div", { class: "tries scroll", tabindex: "0", role: "region", "aria-label": "the longest match, try by try" });
-    const move = (text, step) => h("button", { onclick: () => { this.step = step(this.step); this.showTries(); } }, text);
+    const move = (text, step) => button(text, () => { this.step = step(this.step); this.showTries(); });
     const padding = slider("[PAD]", { min: 0, max: 8, value: 3 }, (count) => { this.padding = count; this.later(0); });
     this.rows = h("div", { class: "rows scroll", tabindex: "0", role: "region", "aria-label": "the input, a column for each token" });
     box.append(this.a.parentElement, this.b.parentElement, this.words,

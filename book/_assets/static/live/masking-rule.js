@@ -35,12 +35,12 @@ customElements.define("live-masking-rule", class extends LiveFigure {
     this.text = textField("Text", "In the beginning God created the heaven and the earth. And the earth was without form, and void; " +
       "and darkness was upon the face of the deep.", fresh).querySelector("input");
     const rate = slider("Rate", { min: 5, max: 80, step: 5, value: 15, show: (x) => percent(x / 100) }, (x) => { this.rate = x / 100; fresh(); });
-    const button = (text, times) => h("button", { onclick: () => this.attempt(() => this.roll(times)) }, text);
+    const draw = (text, times) => button(text, () => this.attempt(() => this.roll(times)));
     this.tokens = h("div", { class: "tokens", tabindex: "0", role: "region", "aria-label": "the text after drawing" });
     this.counts = h("div", { class: "counts scroll", tabindex: "0", role: "region", "aria-label": "counts" });
     this.chart = h("svg", { viewBox: "0 0 320 144", role: "img", "aria-label": "Shares of the three branches against the number of selected tokens." });
     box.append(this.text.parentElement,
-      h("div", { class: "controls" }, rate, button("Draw again", 1), button("Draw 100 times", 100)),
+      h("div", { class: "controls" }, rate, draw("Draw again", 1), draw("Draw 100 times", 100)),
       this.tokens, this.counts, this.chart);
     this.forget();
   }

@@ -50,7 +50,7 @@ customElements.define("live-one-head", class extends LiveFigure {
     this.told = h("div", { class: "told", "aria-live": "polite" });
     box.append(h("div", { class: "parts" }, Object.keys(given).map(input)),
       h("div", { class: "controls", role: "radiogroup", "aria-label": "mask" }, "Mask", this.radios.map((radio) => h("label", {}, radio, ` ${radio.value}`)),
-        h("button", { onclick: reset }, "The first numbers")),
+        button("The first numbers", reset)),
       this.told,
       h("div", { class: "parts" }, ["Q", "K", "V"].map((name) => derived(name, `${name} = X W_${name}`, name.toLowerCase(), 2))),
       h("div", { class: "parts" }, derived("scores", "scores Q Kᵀ / √d_k", "q", 3), derived("weights", "weights: softmax of rows", "q", 3),

@@ -35,17 +35,16 @@ customElements.define("live-order", class extends LiveFigure {
     this.first = sentence.map((_, i) => i);
     this.order = [0, 4, 2, 3, 1]; // of each place: the word's place in the first order
     this.chosen = 1;
-    const button = (text, onclick) => h("button", { onclick }, text);
     this.words = h("div", { class: "controls", role: "group", "aria-label": "words in their order: choose one to move" },
       sentence.map((_, p) => button("", () => { this.chosen = this.order[p]; this.update(); })));
     this.left = button("← Move left", () => this.move(-1));
     this.right = button("Move right →", () => this.move(1));
-    this.positions = h("input", { type: "checkbox", onchange: () => this.update() });
+    this.positions = checkBox("positions", () => this.update());
     this.table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "outputs of the words" });
     this.told = h("p", { class: "told", "aria-live": "polite" });
     box.append(this.words,
       h("div", { class: "controls" }, this.left, this.right, button("Shuffle", () => this.shuffle()),
-        button("First order", () => { this.order = [...this.first]; this.update(); }), h("label", {}, this.positions, " positions")),
+        button("First order", () => { this.order = [...this.first]; this.update(); }), this.positions),
       this.table, this.told);
     this.update();
   }
@@ -81,7 +80,7 @@ customElements.define("live-order", class extends LiveFigure {
   attend(order) {
     const { width: D } = this.constructor;
     const position = (p) => Array.from({ length: D }, (_, c) => (c % 2 ? Math.cos : Math.sin)(p * 10000 ** (-(c - (c % 2)) / D)));
-    const X = order.map((word, p) => this.vectors[word].map((x, c) => x + (this.positions.checked ? position(p)[c] : 0)));
+    const X = order.map((word, p) => this.vectors[word].map((x, c) => x + (this.positions.input.checked ? position(p)[c] : 0)));
     const dot = (a, b) => a.reduce((sum, x, l) => sum + x * b[l], 0);
     const [Q, K, V] = this.weights.map((W) => X.map((x) => W[0].map((_, c) => dot(x, W.map((row) => row[c])))));
     return Q.map((q) => {
@@ -114,7 +113,7 @@ customElements.define("live-order", class extends LiveFigure {
     let told = `the outputs are others than in the first order, by up to ${largest.toFixed(3)}`;
     if (largest < 1e-12) told = `every word has its output of the first order; what differs, at most ${largest.toExponential(0)}, is rounding`;
     if (largest === 0) told = "every word has its output of the first order";
-    this.told.textContent = `${this.positions.checked ? "With" : "Without"} positions ${told}. ` +
+    this.told.textContent = `${this.positions.input.checked ? "With" : "Without"} positions ${told}. ` +
       `Output of ${sentence[this.chosen]}: first ${numbers(before[this.chosen])}, now ${numbers(now[place])}.`;
   }
 

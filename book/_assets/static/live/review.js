@@ -52,12 +52,12 @@ customElements.define("live-review", class extends ModelFigure {
     const read = () => this.later();
     this.text = h("textarea", { spellcheck: "false", oninput: read });
     this.text.value = "The plot is a mess, but the acting is wonderful.";
-    this.removed = h("input", { type: "checkbox", onchange: read });
+    this.removed = checkBox("take a word out, instead of putting [MASK] in its place", read);
     this.verdict = h("p", { class: "verdict", "aria-live": "polite" });
     this.worth = h("p", { class: "worth" });
     this.words = h("div", { class: "words scroll", tabindex: "0", role: "region", "aria-label": "what each word adds to the log-odds of fresh" });
     box.append(h("label", { class: "field" }, h("span", {}, "Review"), this.text), this.verdict, this.worth,
-      h("div", { class: "controls" }, h("label", {}, this.removed, " take a word out, instead of putting [MASK] in its place")),
+      h("div", { class: "controls" }, this.removed),
       h("p", { class: "legend" }, "For each word the log-odds of fresh with it, minus those without it: to the right and + it speaks for " +
         `fresh, to the left and − for rotten. A full bar is ${this.constructor.full} or more. The numbers need not add up: words act together.`),
       this.words);
@@ -96,7 +96,7 @@ customElements.define("live-review", class extends ModelFigure {
     const mask = this.wordPiece.vocabulary.get("[MASK]");
     for (const [n, places] of words.entries()) {
       const hit = (i) => places.includes(i);
-      const without = this.removed.checked ? ids.filter((_, i) => !hit(i)) : ids.map((id, i) => (hit(i) ? mask : id));
+      const without = this.removed.input.checked ? ids.filter((_, i) => !hit(i)) : ids.map((id, i) => (hit(i) ? mask : id));
       const adds = whole - await this.odds(without);
       const share = `${50 * Math.min(1, Math.abs(adds) / this.constructor.full)}%`;
       rows[n].children[1].append(h("i", { class: adds < 0 ? "rotten" : "fresh", style: `--share: ${share}` }));

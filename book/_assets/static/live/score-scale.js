@@ -25,7 +25,7 @@ customElements.define("live-score-scale", class extends LiveFigure {
     box.append(
       h("div", { class: "controls" },
         slider("width d", { min: 0, max: 10, value: 6, show: width }, (x) => { this.exponent = x; this.update(); }),
-        h("button", { onclick: () => { this.roll(); this.update(); } }, "Draw again")),
+        button("Draw again", () => { this.roll(); this.update(); })),
       this.rows);
     this.roll();
     this.update();

@@ -14,7 +14,7 @@ customElements.define("live-soft-lookup", class extends LiveFigure {
     polygon { fill: var(--accent-wash); stroke: var(--line-strong); }
     circle { fill: var(--ink-soft); }
     line { stroke: var(--line-strong); }
-    .query { fill: var(--accent); stroke: transparent; stroke-width: 20px; cursor: grab; touch-action: none; }
+    .query { fill: var(--accent); stroke: transparent; stroke-width: 20px; cursor: grab; }
     .output { fill: var(--code-number); }
     .answer { min-height: 3em; margin: 0.5rem 0 0; }
   `;
@@ -37,7 +37,8 @@ customElements.define("live-soft-lookup", class extends LiveFigure {
     };
     this.space = h("svg", {
       viewBox: "-130 -130 260 260", role: "img", "aria-label": "The keys and the query as points.",
-      onpointerdown: ({ target, pointerId }) => target.matches(".query") && this.space.setPointerCapture(pointerId),
+      onpointerdown: ({ target, pointerId }) => this.space[target.matches(".query") ? "setPointerCapture" : "releasePointerCapture"](pointerId), // a finger is captured unasked
+      ontouchstart: (event) => event.target.matches(".query") && event.preventDefault(), // else the page scrolls
       onpointermove: (event) => this.space.hasPointerCapture(event.pointerId) && drag(event),
     });
     this.table = h("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "scores and weights" });
