@@ -2,7 +2,7 @@
 
 Letters, besides those of :mod:`bertbook.attention`:
 
-    P positions   C token types   F inner width of the feed-forward network   L layers
+    N positions   C token types   F inner width of the feed-forward network   L layers
 """
 
 import json
@@ -182,7 +182,7 @@ def parameter_table(
         A row for each term: its name, its formula in the letters of this module, and the number
         of parameters, all L layers together. The numbers add up to the whole model.
     """
-    V, P, C = (
+    V, N, C = (
         config.vocab_size,
         config.max_position_embeddings,
         config.type_vocab_size,
@@ -190,7 +190,7 @@ def parameter_table(
     D, F, L = config.hidden_size, config.intermediate_size, config.num_hidden_layers
     rows = [
         ("word embeddings", "V·D", V * D),
-        ("position embeddings", "P·D", P * D),
+        ("position embeddings", "N·D", N * D),
         ("token type embeddings", "C·D", C * D),
         ("LayerNorm of the embeddings", "2·D", 2 * D),
         ("query, key and value", "L·3·(D·D + D)", L * 3 * (D * D + D)),
