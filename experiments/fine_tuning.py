@@ -43,9 +43,10 @@ from bertbook.fine_tuning import (
     layer_features,
 )
 from bertbook.layer_change import layer_changes
+from bertbook.mini_bert import start_with_neighbours
 from bertbook.pieces import IGNORED, span_of_pieces
 from bertbook.pretrained import minilm_folder
-from bertbook.results import RESULTS, Results, experiment_arguments
+from bertbook.results import RESULTS, Results, experiment_arguments, read_results
 from bertbook.task_data import (
     TaskData,
     encode_names,
@@ -109,6 +110,16 @@ def variants() -> dict[str, dict]:
             "epochs": EPOCHS[None],
             "seeds": seeds,
         }
+    # The mini-BERT began with heads that look at neighbours: what is that start alone worth?
+    for labels in (100, 300, 1000):
+        found[f"names, neighbours, {labels}"] = {
+            **found[f"names, random, {labels}"],
+            "start": "neighbours",
+        }
+    found["reviews, neighbours, 1000"] = {
+        **found["reviews, random, 1000"],
+        "start": "neighbours",
+    }
     # Added when the mini-BERT lost to random weights on reviews: is it the pooler that NSP trained?
     found["reviews, new pooler, 1000"] = {
         "start": "new pooler",
@@ -161,6 +172,7 @@ SMOKE = {
         }
         for name, choice in CONFIG["variants"].items()
         if name.startswith(("pairs, mini", "names, mini_bert, 100", "spans, mini"))
+        or name == "names, neighbours, 100"
         or name in ("reviews, mini_bert, all", "reviews, random, 100", "only head")
     },
     "measured": 8,
@@ -229,11 +241,18 @@ def encode(config: dict, task: str, examples: list, folder: Path) -> TaskData:
 
 
 def new_model(task: str, start: str, seed: int, folder: Path):
-    """An encoder with a fresh head; ``random``: all fresh; ``new pooler``: the pooler as well."""
+    """An encoder with a fresh head.
+
+    ``random``: all is fresh; ``neighbours``: all is fresh, and as the mini-BERT's training began;
+    ``new pooler``: the pooler is fresh as well.
+    """
     kind, head = HEADS[task]
     seed_everything(seed)
-    if start == "random":
-        return kind(BertConfig.from_json(folder / "config.json"))
+    if start in ("random", "neighbours"):
+        model = kind(BertConfig.from_json(folder / "config.json"))
+        if start == "neighbours":
+            start_with_neighbours(model, read_results("mini_bert")["config"])
+        return model
     model = kind.from_pretrained(folder, fresh=head, ignore="cls.")
     if start == "new pooler":
         initialise(model.bert.pooler, model.config.initializer_range)

@@ -172,6 +172,24 @@ def test_few_names_go_further_from_the_mini_bert_than_from_random_weights(labels
 
 @finished
 @pytest.mark.parametrize("labels", [100, 300, 1000])
+def test_the_start_alone_is_not_what_helps_with_names(labels):
+    """The mini-BERT's heads began with neighbours; not pre-trained, that is worth less."""
+    alone = values(f"names, neighbours, {labels}", "f1")
+    assert len(alone) == 3
+    assert max(alone) < min(values(f"names, random, {labels}", "f1"))
+
+
+@finished
+def test_the_same_start_without_pretraining_hardly_learns_reviews():
+    alone, tuned = (values(f"reviews, {s}, 1000") for s in ("neighbours", "mini_bert"))
+    assert len(alone) == len(tuned) == 5
+    low, _ = stats.ttest_rel(tuned, alone).confidence_interval()
+    assert low > 0.02
+    assert min(values("reviews, neighbours, 1000", "loss_last")) > 0.6
+
+
+@finished
+@pytest.mark.parametrize("labels", [100, 300, 1000])
 def test_on_reviews_neither_start_is_measurably_ahead(labels):
     """Expected was a lead of the mini-BERT; the chapter prints the null result."""
     tuned, fresh = (values(f"reviews, {s}, {labels}") for s in ("mini_bert", "random"))

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 
 from bertbook.mask_probes import start_looking_at_neighbours
 from bertbook.pretrained import check_sha256
@@ -47,16 +48,14 @@ def load_mini_bert(
 
 
 @torch.no_grad()
-def start_with_neighbours(
-    model: BertForPreTraining, choices: Mapping[str, Any]
-) -> BertForPreTraining:
+def start_with_neighbours(model: nn.Module, choices: Mapping[str, Any]) -> nn.Module:
     """Let the heads of a fresh model begin with neighbours, and the layers with small steps.
 
     Begun as usual, so small a BERT stays at the frequencies of pieces for long: nothing useful can
     be read from an attention that is even, and nothing makes it uneven that has no use.
 
     Args:
-        model: freshly initialised; it is changed.
+        model: with an encoder ``bert``, freshly initialised; it is changed.
         choices: ``neighbours``, ``positions_std`` and ``looks_std``, see
             :func:`bertbook.mask_probes.start_looking_at_neighbours`; ``words_std`` of the word
             embeddings; ``values_std``, for each layer that of the matrices which carry on what

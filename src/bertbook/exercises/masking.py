@@ -98,7 +98,7 @@ def check_epochs(answer: object) -> Verdict:
         answer: the expected share.
     """
     hints = {
-        0.85: "That is static masking, or one reading.",
+        0.85: "That is one fixed (static) mask, or one reading.",
         1 - 0.85**40: "That is the share asked for at least once.",
         0.15**40: "That is the share asked for each time.",
         0.88**40: "Asked for are all selected, not only those behind [MASK].",
@@ -107,7 +107,7 @@ def check_epochs(answer: object) -> Verdict:
         answer,
         0.85**40,
         hints,
-        "0.85 to the power of 40: almost every token is asked for; with static masks 85 % never.",
+        "0.85 to the power of 40: almost every token is asked for; with one fixed mask 85 % never.",
         "Each reading leaves a token out with probability 0.85, independently of the others.",
         2e-2,
     )
