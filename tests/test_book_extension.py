@@ -25,6 +25,19 @@ from tools.book_extension import (
 from tools.page_checks import ROOT
 
 IMAGE = "# A page\n\n![Blue.](p.png)"
+CHINESE = """---
+lang: zh-Hans
+---
+# 注意力
+
+正文。
+
+```{figure} p.png
+:alt: 蓝色。
+
+蓝色。
+```
+"""
 FORMULA = {"text/latex": "$\\displaystyle x^2$", "text/plain": "x**2"}
 
 
@@ -46,7 +59,7 @@ def build(tmp_path):
     (book / "_assets").symlink_to(ROOT / "book" / "_assets")
     (book / "references.bib").write_text("")
     (book / "index.md").write_text("# Index\n\nText.\n")
-    (book / "chinese.md").write_text("---\nlang: zh-Hans\n---\n# 注意力\n\n正文。\n")
+    (book / "chinese.md").write_text(CHINESE)
     nbformat.write(notebook(), book / "page.ipynb")
     Image.new("RGB", (300, 150)).save(book / "p.png", dpi=(144, 144))
     chapters = [{"file": name} for name in ("page", "chinese")]
@@ -97,7 +110,9 @@ def test_build_without_and_with_a_repository(build):
     assert code.text.strip() == "import math"
     assert [span["class"] for span in code.select("span[class]")] == [["kn"]]
     assert page.html["lang"] == "en"
-    assert soup(site / "chinese.html").html["lang"] == "zh-Hans"
+    chinese = soup(site / "chinese.html")
+    assert chinese.html["lang"] == "zh-Hans"
+    assert chinese.select_one(".caption-number").text.startswith("图 ")
     for name in ("index.html", "page.html", "chinese.html", "search.html"):
         assert page_checks.outside_loads(page_checks.read(name, site)) == []
         assert page_checks.dead_links(page_checks.read(name, site)) == []

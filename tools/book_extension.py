@@ -168,6 +168,9 @@ def prepare_page(
     if "body" in context:
         body = PLAIN_TOKENS.sub(r"\1", context["body"])
         body = FORMULA.sub(keep_together, body)
+        # Sphinx has one word for the whole book.
+        if context["language"].startswith("zh"):
+            body = body.replace('"caption-number">Figure ', '"caption-number">图 ')
         # docutils puts entries of a role that a list may not have into its lists of references.
         context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
 

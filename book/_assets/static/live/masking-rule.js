@@ -25,6 +25,7 @@ customElements.define("live-masking-rule", class extends LiveFigure {
     svg polyline { fill: none; stroke: var(--accent); stroke-width: 1.5; }
     svg polyline.random { stroke: var(--code-number); }
     svg polyline.kept { stroke: var(--code-string); stroke-dasharray: 5 2; }
+    @media (max-width: 600px) { .counts th, .counts td { padding: 0.1rem 0.15rem; } }
   `;
 
   static branches = { masked: 0.8, random: 0.1, kept: 0.1 };
