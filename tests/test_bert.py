@@ -335,7 +335,7 @@ def test_parameters_term_by_term(name, pooler):
     table = parameter_table(config, add_pooling_layer=pooler)
     letters = {
         "V": config.vocab_size,
-        "P": config.max_position_embeddings,
+        "N": config.max_position_embeddings,
         "C": config.type_vocab_size,
         "D": config.hidden_size,
         "F": config.intermediate_size,
