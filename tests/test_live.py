@@ -619,12 +619,16 @@ def used(figure, request):
     return open_page
 
 
-def wait_until_still(element):
-    """Waits until a figure has begun, and has computed what it was asked."""
-    element.evaluate("""async figure => {
-      const wait = () => new Promise(resolve => setTimeout(resolve, 20));
-      for (let rest = 0; rest < 5; rest = figure.busy === false ? rest + 1 : 0) await wait();
-    }""")
+def wait_until_still(element, looks=5):
+    """Waits until a figure has begun, and has computed what it was asked, at so many looks."""
+    element.evaluate(
+        """async (figure, looks) => {
+          const wait = () => new Promise(resolve => setTimeout(resolve, 20));
+          for (let free = 0; free < looks; free = figure.busy === false ? free + 1 : 0)
+            await wait();
+        }""",
+        looks,
+    )
 
 
 def ready(seen, element, text):

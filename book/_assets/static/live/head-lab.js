@@ -34,8 +34,8 @@ customElements.define("live-head-lab", class extends ModelFigure {
     this.row = 4;
     this.off = new Set();
     const read = () => this.later();
-    this.a = textField("Sentence A", "The king sent his servants to the city.", read).querySelector("input");
-    this.b = textField("Sentence B", "They came to the city and told the king.", read).querySelector("input");
+    this.a = textField("Sentence A", "The king sent his servants to the city.", read).input;
+    this.b = textField("Sentence B", "They came to the city and told the king.", read).input;
     this.noSpecials = checkBox("hide [CLS] and [SEP]", () => this.show());
     this.across = checkBox("only from A to B", () => this.show());
     this.toggle = button("Switch this head off", () => this.switch());

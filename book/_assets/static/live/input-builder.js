@@ -29,8 +29,8 @@ customElements.define("live-input-builder", class extends ModelFigure {
     this.step = Infinity;
     this.padding = 3;
     const read = () => this.later();
-    this.a = textField("Sentence A", "The film is unwatchable.", read).querySelector("input");
-    this.b = textField("Sentence B", "Disappointingly, nobody laughed.", read).querySelector("input");
+    this.a = textField("Sentence A", "The film is unwatchable.", read).input;
+    this.b = textField("Sentence B", "Disappointingly, nobody laughed.", read).input;
     this.words = h("div", { class: "words tokens", role: "group", "aria-label": "words: choose one to replay" });
     this.tries = h("div", { class: "tries scroll", tabindex: "0", role: "region", "aria-label": "the longest match, try by try" });
     const move = (text, step) => button(text, () => { this.step = step(this.step); this.showTries(); });

@@ -27,8 +27,8 @@ customElements.define("live-mask-lab", class extends ModelFigure {
     this.chosen = new Set();
     this.shown = null;
     const read = () => { this.chosen.clear(); this.shown = null; this.later(); };
-    this.a = textField("Sentence A", "And it came to pass, that the king spoke to his servants.", read).querySelector("input");
-    this.b = textField("Sentence B", "And they said unto him, We will do it.", read).querySelector("input");
+    this.a = textField("Sentence A", "And it came to pass, that the king spoke to his servants.", read).input;
+    this.b = textField("Sentence B", "And they said unto him, We will do it.", read).input;
     this.tokens = h("div", { class: "tokens", role: "group", "aria-label": "tokens: press to hide" });
     this.place = h("select", { onchange: () => { this.shown = Number(this.place.value); this.later(0); } });
     this.guesses = h("div", { class: "guesses scroll", tabindex: "0", role: "region", "aria-label": "guesses after each layer" });

@@ -34,7 +34,7 @@ customElements.define("live-masking-rule", class extends LiveFigure {
     this.rate = 0.15;
     const fresh = () => { this.forget(); this.attempt(() => this.roll(1)); };
     this.text = textField("Text", "In the beginning God created the heaven and the earth. And the earth was without form, and void; " +
-      "and darkness was upon the face of the deep.", fresh).querySelector("input");
+      "and darkness was upon the face of the deep.", fresh).input;
     const rate = slider("Rate", { min: 5, max: 80, step: 5, value: 15, show: (x) => percent(x / 100) }, (x) => { this.rate = x / 100; fresh(); });
     const draw = (text, times) => button(text, () => this.attempt(() => this.roll(times)));
     this.tokens = h("div", { class: "tokens", tabindex: "0", role: "region", "aria-label": "the text after drawing" });
