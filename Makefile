@@ -2,7 +2,7 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book test bench lab notebooks experiments clean
+.PHONY: help book check test bench lab notebooks experiments clean
 
 # PYTHON=/path/to/python3.11 and CHROMIUM=/path/to/chromium name what is not on the PATH.
 ifeq ($(origin PYTHON), undefined)
@@ -25,7 +25,8 @@ endef
 
 help:
 	@echo 'make book         build the book: _build/html/index.html'
-	@echo 'make test         build it, check style, code, notebooks and pages (needs Chromium)'
+	@echo 'make check        check style, code and pages, in two minutes'
+	@echo 'make test         all of it: that, every notebook run again, every page in Chromium'
 	@echo 'make bench        this code beside the libraries, timed side by side'
 	@echo 'make lab          open the notebooks in JupyterLab'
 	@echo 'make notebooks    bring the notebooks in step with the package and run them again;'
@@ -48,19 +49,32 @@ book:
 	@echo 'The book: _build/html/index.html'
 
 # One thread in each of pytest's two processes: together they keep two cores busy.
-test: export OMP_NUM_THREADS := 1
+check test: export OMP_NUM_THREADS := 1
 test: export CHROMIUM := $(CHROMIUM)
+
+define style
+$(BIN)/ruff check .
+$(BIN)/ruff format --check .
+endef
+
+# What a change of a line breaks first: no browser, no notebook, no test marked slow.
+check:
+	$(call setup,all)
+	$(style)
+	@$(MAKE) --no-print-directory book
+	$(BIN)/python -m pytest -n 2 -m 'not browser and not slow' tests
+
+# All of that, and the rest.
 test:
 	@test -x "$(CHROMIUM)" || { \
 	  echo 'No Chromium found$(if $(CHROMIUM), at $(CHROMIUM)). The tests open every page in it: install it'; \
 	  echo '(Debian: apt-get install chromium) and run the command again, or name it:'; \
 	  echo 'make test CHROMIUM=/path/to/chromium'; exit 1; } >&2
 	$(call setup,all)
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
+	$(style)
 	rm -rf _build
 	@$(MAKE) --no-print-directory book
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2
 
 # Nothing is fetched: no news, no look for updates, no extension catalogue. The notebooks find d3
 # and jQuery under /static. LAB_OPTIONS='--no-browser --port=8000' and the like go to JupyterLab.

@@ -10,15 +10,44 @@ from tools.notebooks import OFFLINE
 os.environ.update(OFFLINE, PYTHONHASHSEED="1")
 os.environ.pop("MPLBACKEND", None)  # else a notebook's figures stay out of sight
 
+# Two processes share the tests. A file stays whole: a notebook's cells need one kernel, a module's
+# tests share what they set up. The files that take longest begin, or one process waits in the end
+# for the other; what is cut finely, each test for itself, comes last and fills the gaps.
+FIRST = (
+    "book/q2_transformer/training.ipynb",
+    "book/q4_pretraining/masking.ipynb",
+    "book/prerequisites/word_embeddings.ipynb",
+    "book/q3_bert_input/wordpiece.ipynb",
+    "book/q1_attention/multi_head.ipynb",
+    "book/q2_transformer/encoder.ipynb",
+    "book/",
+    "tests/test_pretraining_run.py",
+    "tests/test_mask_ablation.py",
+    "tests/test_verses.py",
+    "tests/test_live_model.py",
+    "tests/test_fine_tuning_experiment.py",
+    "tests/test_notebooks.py",
+    "tests/",
+)
+CUT_FINELY = (
+    "tests/test_browser.py",
+    "tests/test_fonts.py",
+    "tests/test_live.py",
+    "tests/test_live_use.py",
+)
 
-@pytest.fixture(scope="session")
-def browser():
-    """One Chromium for all files of a process: playwright cannot be started twice in one."""
-    from playwright.sync_api import sync_playwright
 
-    from tests.test_browser import FLAGS, chromium
+@pytest.hookimpl(tryfirst=True)  # before the processes learn what belongs together
+def pytest_collection_modifyitems(items):
+    """Order the tests, and say which belong together."""
 
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
-        yield browser
-        browser.close()
+    def place(item):
+        file = item.nodeid.split("::")[0]
+        if file in CUT_FINELY:
+            return len(FIRST)
+        return next(i for i, start in enumerate(FIRST) if file.startswith(start))
+
+    items.sort(key=place)
+    for item in items:
+        if place(item) < len(FIRST):
+            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))

@@ -8,7 +8,7 @@ import statistics
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.test_browser import FLAGS, chromium, serve
+from tests.visits import FLAGS, chromium, serve
 from tools.page_checks import ROOT, SITE
 
 __all__ = ["main"]
@@ -102,16 +102,13 @@ def main() -> None:
     if not (SITE / PAGE).is_file():
         raise SystemExit(f"{SITE.relative_to(ROOT)}/{PAGE} is missing: make book")
     sizes()
-    server, address = serve(SITE.parent)
-    with sync_playwright() as playwright:
+    with serve(SITE.parent) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         page = browser.new_page()
         first_result(page, f"{address}{SITE.name}/")
         passes(page)
         held_up(page)
         browser.close()
-    server.shutdown()
-    server.server_close()
 
 
 if __name__ == "__main__":

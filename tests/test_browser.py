@@ -1,258 +1,69 @@
 """Every page in a real browser: light and dark, desk and phone, with and without scripts."""
 
-import functools
-import os
 import re
-import shutil
-import threading
-import time
-from contextlib import contextmanager, suppress
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
-from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import TimeoutError
 
+from tests.visits import (
+    COLOURS,
+    IMAGE_STYLES,
+    IMAGES_NOT_SHOWN,
+    SIZES,
+    THEMES,
+    TOO_WIDE,
+    UNFINISHED,
+    Visit,
+    serve,
+)
 from tools import page_checks
 from tools.page_checks import ROOT, SITE
 
 PAGES = page_checks.contents()
 # What the theme does alike on every page is tried on one that has everything.
 CHAPTER = "q1_attention/attention.html"
-SIZES = {"desk": {"width": 1280, "height": 900}, "phone": {"width": 390, "height": 844}}
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
 MAX_WEIGHT = 1_500_000  # bytes, uncompressed
-
-# Waits for the formulas, but not for ever: what is not typeset by then is found by UNFINISHED.
-TYPESET = """() => Promise.race([
-  new Promise(done => setTimeout(done, 60000)),
-  (async () => {
-    if (!document.querySelector("script[src*='mathjax/startup']")) return;
-    while (!window.MathJax?.startup?.promise) await new Promise(done => setTimeout(done, 20));
-    await MathJax.startup.promise;
-  })(),
-])"""
-SCROLL_THROUGH = """async () => {
-  for (let top = 0; top < document.documentElement.scrollHeight; top += innerHeight) {
-    window.scrollTo({top, behavior: "instant"});
-    await new Promise(done => setTimeout(done, 30));
-  }
-  window.scrollTo({top: 0, behavior: "instant"});
-}"""
-UNFINISHED = """() => [
-  ...[...document.querySelectorAll(".math")].filter(box => !box.querySelector("mjx-container")),
-  ...document.querySelectorAll("mjx-merror"),
-].map(box => box.textContent.trim().slice(0, 80))"""
-# What sticks out of the screen, unless it scrolls in a box of its own.
-TOO_WIDE = """() => document.documentElement.scrollWidth <= innerWidth ? [] : [
-  ...document.body.querySelectorAll("*")
-].filter(box => {
-  if (box.getBoundingClientRect().right <= innerWidth + 1) return false;
-  for (let up = box.parentElement; up !== document.body; up = up.parentElement)
-    if (getComputedStyle(up).overflowX !== "visible") return false;
-  return true;
-}).map(box => box.outerHTML.slice(0, 120))"""
-# Without `preload` axe would fetch style sheets again, and count as the page's requests.
-AXE = "axe.run(document, {resultTypes: ['violations'], preload: false})"
-IMAGES_NOT_SHOWN = """() => [...document.images]
-  .filter(image => !image.complete || !image.naturalWidth).map(image => image.src)"""
-IMAGE_STYLES = """() => [...document.querySelectorAll(".bd-article img")].map(image => {
-  const style = getComputedStyle(image);
-  return [style.filter, style.backgroundColor];
-})"""
-
-
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
-
-
-def serve(folder):
-    server = ThreadingHTTPServer(
-        ("127.0.0.1", 0), functools.partial(QuietHandler, directory=folder)
-    )
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server, f"http://127.0.0.1:{server.server_port}/"
-
-
-@pytest.fixture(scope="session")
-def address():
-    page_checks.read("index.html")  # says how to build the book where it is missing
-    server, address = serve(SITE)
-    yield address
-    server.shutdown()
-    server.server_close()
-
-
-def chromium():
-    """The browser's path."""
-    names = ("chromium", "chromium-browser", "google-chrome")
-    path = os.environ.get("CHROMIUM") or next(
-        filter(None, map(shutil.which, names)), None
-    )
-    if not path or not Path(path).is_file():
-        pytest.fail("no Chromium found: install it, or set CHROMIUM to its path")
-    return path
-
-
-@pytest.fixture(scope="session")
-def contexts(browser):
-    """One browser context for each size and colour mode, used again from page to page."""
-
-    @functools.cache
-    def make(size, theme):
-        return browser.new_context(viewport=SIZES[size], color_scheme=theme)
-
-    return make
-
-
-class Visit:
-    """An open page, with all it asked for and all it complained about.
-
-    Attributes:
-        page: playwright's page.
-        problems: requests that left the machine or failed, and the page's own complaints.
-        responses: all that was loaded.
-    """
-
-    def __init__(self, page, home):
-        self.page, self.home = page, home
-        self.problems, self.responses, self.pending = [], [], set()
-        page.on("request", self._request)
-        page.on("requestfinished", lambda request: self.pending.discard(request))
-        page.on("requestfailed", self._failed)
-        page.on("response", self._response)
-        page.on("pageerror", lambda error: self.problems.append(f"error: {error}"))
-        page.on("console", self._console)
-
-    def _request(self, request):
-        # Data and blobs are part of the page; everything else has to come from beside it.
-        if not request.url.startswith((self.home, "data:", "blob:", "about:")):
-            self.problems.append(f"left the machine: {request.url}")
-        self.pending.add(request)
-
-    def _failed(self, request):
-        self.pending.discard(request)
-        self.problems.append(f"failed: {request.url}")
-
-    def _response(self, response):
-        if response.status >= 400:
-            self.problems.append(f"{response.status}: {response.url}")
-        self.responses.append(response)
-
-    def _console(self, line):
-        if line.type in ("error", "warning"):
-            self.problems.append(f"{line.type}: {line.text}")
-
-    def open(self, name, scripts=True):
-        self.page.goto(self.home + name, timeout=120_000)  # on a busy machine
-        if scripts:
-            self.page.evaluate(TYPESET)
-        self.settle()
-        return self
-
-    def settle(self, seconds=60):
-        """Waits until nothing has been loading for a moment."""
-        end, quiet = time.monotonic() + seconds, 0
-        while quiet < 3:
-            assert time.monotonic() < end, (
-                f"still loading: {[each.url for each in self.pending]}"
-            )
-            quiet = 0 if self.pending else quiet + 1
-            self.page.wait_for_timeout(40)
-
-    def scroll_through(self):
-        """Brings every part of the page into view once, so that the lazy ones load."""
-        self.page.evaluate(SCROLL_THROUGH)
-        self.settle()
-
-    @property
-    def weight(self):
-        """Bytes of what the page itself, without its frames, has loaded."""
-        own = [each for each in self.responses if each.frame == self.page.main_frame]
-        return sum(len(response.body()) for response in own)
-
-    def findings(self):
-        """Serious accessibility findings, in the page and in its frames."""
-        for frame in self.page.frames:
-            frame.evaluate(Axe().axe_script)
-        result = self.page.evaluate(AXE)
-        return [
-            f"{finding['id']}: {node['target']} {node['html'][:120]}"
-            for finding in result["violations"]
-            if finding["impact"] in ("serious", "critical")
-            for node in finding["nodes"]
-        ]
-
-
-@contextmanager
-def visit(context, home):
-    page = context.new_page()
-    try:
-        yield Visit(page, home)
-    finally:
-        page.close()
 
 
 @pytest.fixture
 def fresh(browser, address):
     """Opens a page with an empty cache and storage; takes the context's options."""
-    contexts = []
+    visits = []
 
-    def open_page(name, **options):
-        contexts.append(browser.new_context(**{"viewport": SIZES["desk"]} | options))
-        seen = Visit(contexts[-1].new_page(), address)
-        return seen.open(name, scripts=options.get("java_script_enabled", True))
+    def open_page(name, home=address, **options):
+        context = browser.new_context(**{"viewport": SIZES["desk"]} | options)
+        visits.append(Visit(context.new_page(), home))
+        return visits[-1].open(name, scripts=options.get("java_script_enabled", True))
 
     yield open_page
-    for context in contexts:
-        context.close()
+    for seen in visits:
+        seen.close()
+        seen.page.context.close()
 
 
 # ------------------------------------------------------------------------- every page
 
 
-@pytest.mark.parametrize("theme", ["light", "dark"])
-@pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("name", PAGES)
-def test_page(contexts, address, name, size, theme):
-    with visit(contexts(size, theme), address) as seen:
-        page = seen.open(name).page
-        seen.scroll_through()
-        assert seen.problems == []
-        assert page.evaluate("document.documentElement.dataset.theme") == theme
-        assert page.evaluate(UNFINISHED) == []
-        assert page.evaluate(TOO_WIDE) == []
-        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
-        # Lazily loaded, they may come in late on a busy machine.
-        with suppress(TimeoutError):
-            page.wait_for_function(
-                f"({IMAGES_NOT_SHOWN})().length === 0", timeout=10_000
-            )
-        assert page.evaluate(IMAGES_NOT_SHOWN) == []
-        turned = "invert(1) hue-rotate(180deg)" if theme == "dark" else "none"
-        for style in page.evaluate(IMAGE_STYLES):
-            assert style == [turned, "rgba(0, 0, 0, 0)"]
-        assert seen.findings() == []
-
-
-@pytest.mark.parametrize("name", PAGES)
-def test_page_is_light_to_load(fresh, name):
+def test_page(fresh, name):
+    """One visit: its weight, then what it looks like at both sizes, light and dark."""
     seen = fresh(name)
-    assert (
-        seen.weight > 100_000
-    )  # the theme alone: less would mean that nothing was counted
-    assert seen.weight <= MAX_WEIGHT
+    page = seen.page
+    # The theme alone is more: less would mean that nothing was counted.
+    assert 100_000 < seen.weight <= MAX_WEIGHT
+    seen.scroll_through()
+    assert page.evaluate(UNFINISHED) == []
+    assert page.evaluate(IMAGES_NOT_SHOWN) == []
+    for size in SIZES:
+        for theme in THEMES:
+            seen.look(size, theme)
+            assert page.evaluate(TOO_WIDE) == [], (size, theme)
+            assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+            turned = "invert(1) hue-rotate(180deg)" if theme == "dark" else "none"
+            for style in page.evaluate(IMAGE_STYLES):
+                assert style == [turned, "rgba(0, 0, 0, 0)"]
+            rules = () if theme == THEMES[0] else COLOURS
+            assert seen.findings(rules=rules) == [], (size, theme)
+    assert seen.problems == []
 
 
 @pytest.mark.parametrize("name", [name for name in PAGES if name != "search.html"])
@@ -271,23 +82,21 @@ def test_page_without_scripts(fresh, name):
 
 
 @pytest.mark.parametrize("name", ["index.html", CHAPTER])
-def test_page_from_a_folder(browser, name):
+def test_page_from_a_folder(fresh, name):
     """A reader may open the built files without a server."""
-    context = browser.new_context(viewport=SIZES["desk"])
-    with visit(context, f"{SITE.as_uri()}/") as seen:
-        page = seen.open(name).page
-        seen.scroll_through()
-        assert seen.problems == []
-        assert page.evaluate(UNFINISHED) == []
-        assert page.locator("mjx-container").count() > 0
-    context.close()
+    seen = fresh(name, home=f"{SITE.as_uri()}/")
+    seen.scroll_through()
+    assert seen.problems == []
+    assert seen.page.evaluate(UNFINISHED) == []
+    assert seen.page.locator("mjx-container").count() > 0
 
 
 # ----------------------------------------------------------------------- what it can do
 
 
 def test_colour_mode_is_chosen_and_kept(fresh):
-    page = fresh("index.html", color_scheme="light").page
+    seen = fresh("index.html", color_scheme="light")
+    page = seen.page
     mode = "[document.documentElement.dataset.mode, document.documentElement.dataset.theme]"
     colour = "getComputedStyle(document.body).backgroundColor"
     assert page.evaluate(mode) == ["auto", "light"]
@@ -295,7 +104,8 @@ def test_colour_mode_is_chosen_and_kept(fresh):
     page.get_by_role("button", name="Color mode").click()
     assert page.evaluate(mode) == ["dark", "dark"]
     assert page.evaluate(colour) != light
-    page.reload()
+    with seen.leave():
+        page.reload()
     assert page.evaluate(mode) == ["dark", "dark"]
     page.get_by_role("button", name="Color mode").click()
     assert page.evaluate(mode) == ["light", "light"]
@@ -306,9 +116,10 @@ def test_search_finds_the_chapter(fresh):
     seen = fresh("index.html")
     seen.page.keyboard.press("Control+k")
     seen.page.get_by_role("searchbox").first.fill("attention")
-    seen.page.keyboard.press("Enter")
+    with seen.leave():
+        seen.page.keyboard.press("Enter")
+        seen.page.wait_for_url("**/search.html?q=attention")
     seen.page.locator(f"#search-results a[href*='{CHAPTER}']").first.wait_for()
-    assert "search.html?q=attention" in seen.page.url
     seen.settle()
     assert seen.problems == []
     assert seen.findings() == []
@@ -350,9 +161,13 @@ def test_menus_of_a_phone(fresh):
         ("Toggle secondary sidebar", "#pst-secondary-sidebar-modal"),
     ):
         page.get_by_role("button", name=button).click()
-        page.wait_for_timeout(400)  # slides in
-        box = page.locator(dialog).bounding_box()
-        assert 0 <= box["x"] <= 390 - box["width"] + 1
+        page.wait_for_function(  # it slides in
+            """dialog => {
+              const { left, right } = document.querySelector(dialog).getBoundingClientRect();
+              return left >= 0 && right <= innerWidth + 1;
+            }""",
+            arg=dialog,
+        )
         background = page.locator(dialog).evaluate(
             "box => getComputedStyle(box).backgroundColor"
         )
@@ -360,7 +175,7 @@ def test_menus_of_a_phone(fresh):
         assert page.locator(dialog).get_by_role("link").first.is_visible()
         assert seen.findings() == []
         page.keyboard.press("Escape")
-        assert not page.locator(dialog).is_visible()
+        page.locator(dialog).wait_for(state="hidden")
     assert seen.problems == []
 
 
@@ -406,9 +221,9 @@ BROKEN = """<!DOCTYPE html><html lang="en"><head><title>T</title><link rel="icon
 @pytest.fixture
 def broken(browser, tmp_path):
     """Opens a page with the given body from a server of its own."""
-    server, home = serve(tmp_path)
-    context = browser.new_context(viewport=SIZES["phone"])
-    with visit(context, home) as seen:
+    with serve(tmp_path) as home:
+        context = browser.new_context(viewport=SIZES["phone"])
+        seen = Visit(context.new_page(), home)
 
         def open_page(body):
             # A name of its own: the browser may keep a page of the same second and name.
@@ -419,9 +234,8 @@ def broken(browser, tmp_path):
             return seen
 
         yield open_page
-    context.close()
-    server.shutdown()
-    server.server_close()
+        seen.close()
+        context.close()
 
 
 def test_whole_page_has_no_findings(broken):

@@ -5,18 +5,14 @@ import re
 
 import pytest
 import torch
-from axe_playwright_python.sync_playwright import Axe
 
 from bertbook.fill_mask import load_minilm_mlm
 from experiments.live_quantisation import dequantised
-from tests.test_browser import AXE
-from tests.test_live import (  # noqa: F401
+from tests.figures import (
     BUILT,
     FIGURES,
     LIVE,
     WAYS,
-    figure,
-    home,
     opening,
     place_on,
     ready,
@@ -40,13 +36,18 @@ BAD_TEXTS = {
 }
 
 
-def opened(figure, name, **options):  # noqa: F811
+def opened(figure, name, **options):
     """A figure on the screen, its computation at rest."""
     seen, element = figure(name, **options)
+    come_to(seen, element)
+    return seen, element
+
+
+def come_to(seen, element):
+    """Brings a figure on the screen; returns when it has computed what it begins with."""
     element.scroll_into_view_if_needed()
     seen.settle()
     wait_until_still(element)
-    return seen, element
 
 
 def status(element):
@@ -62,8 +63,24 @@ def wide(seen):
 
 @pytest.mark.parametrize("way", WAYS)
 @pytest.mark.parametrize("name", FIGURES)
-def test_every_control_works_by_keyboard_alone(figure, name, way):  # noqa: F811
-    seen, element = opened(figure, name, **opening(way))
+def test_figure_in_use(figure, name, way):
+    """One visit: nothing jumps, every control works by keys and by mouse, paper goes without."""
+    seen, element = figure(name, formulas=True, **opening(way))
+    before = element.bounding_box()["height"]
+    come_to(seen, element)
+    assert element.bounding_box()["height"] == pytest.approx(before, abs=2)
+    for use in (use_by_keyboard_alone, use_by_mouse):
+        use(seen, element)
+        wait_until_still(element)
+        assert seen.problems == []
+        assert wide(seen) <= 0
+        assert seen.findings(f"'live-{name}'") == []
+    assert status(element).get_attribute("data-failed") is None
+    seen.page.emulate_media(media="print")
+    assert not element.is_visible()
+
+
+def use_by_keyboard_alone(seen, element):
     page = seen.page
     element.locator(CONTROLS).first.focus()
     visited = set()
@@ -95,17 +112,6 @@ def test_every_control_works_by_keyboard_alone(figure, name, way):  # noqa: F811
                 page.keyboard.press("Backspace")
         page.keyboard.press("Tab")
     assert visited, "no control took the focus"
-    wait_until_still(element)
-    assert seen.problems == []
-    assert wide(seen) <= 0
-    page.evaluate(Axe().axe_script)
-    result = page.evaluate(AXE.replace("document", f"'live-{name}'"))
-    assert [
-        (finding["id"], node["html"][:120])
-        for finding in result["violations"]
-        if finding["impact"] in ("serious", "critical")
-        for node in finding["nodes"]
-    ] == []
 
 
 # A control of a figure that has not been used yet; a figure may draw its buttons anew.
@@ -128,10 +134,7 @@ WATCH = """control => {
 }"""
 
 
-@pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("name", FIGURES)
-def test_every_control_works_by_mouse(figure, name, way):  # noqa: F811
-    seen, element = opened(figure, name, **opening(way))
+def use_by_mouse(seen, element):
     used = 0
     while used < 40:
         wait_until_still(element, looks=1)  # it may draw its buttons anew at the end
@@ -162,14 +165,10 @@ def test_every_control_works_by_mouse(figure, name, way):  # noqa: F811
             elif kind == "radio":
                 assert control.is_checked()
     assert used, "no control took the mouse"
-    wait_until_still(element)
-    assert status(element).get_attribute("data-failed") is None
-    assert seen.problems == []
-    assert wide(seen) <= 0
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_bad_text_is_survived_and_never_markup(figure, name):  # noqa: F811
+def test_bad_text_is_survived_and_never_markup(figure, name):
     seen, element = opened(figure, name)
     fields = element.locator(TEXT)
     if not fields.count():
@@ -194,7 +193,7 @@ def test_bad_text_is_survived_and_never_markup(figure, name):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", MODEL_FIGURES)
-def test_weights_that_do_not_come_are_told_of(figure, name):  # noqa: F811
+def test_weights_that_do_not_come_are_told_of(figure, name):
     seen, element = figure(name)
     seen.page.route("**/weights.bin*", lambda route: route.abort())
     element.scroll_into_view_if_needed()
@@ -204,7 +203,7 @@ def test_weights_that_do_not_come_are_told_of(figure, name):  # noqa: F811
 
 
 @pytest.mark.parametrize("cut", [3, 4_000_000])
-def test_cut_weights_are_told_of(figure, cut):  # noqa: F811
+def test_cut_weights_are_told_of(figure, cut):
     whole = (BUILT / "weights.bin").read_bytes()
     seen, element = figure("mask-lab")
     seen.page.route("**/weights.bin*", lambda route: route.fulfill(body=whole[:cut]))
@@ -215,7 +214,7 @@ def test_cut_weights_are_told_of(figure, cut):  # noqa: F811
     element.get_by_label("Sentence A").fill("still here")  # and the page lives on
 
 
-def test_a_script_without_its_data_is_told_of(figure):  # noqa: F811
+def test_a_script_without_its_data_is_told_of(figure):
     seen, element = figure("masking-rule")
     seen.page.route(
         "**/vocabulary.js*",
@@ -228,7 +227,7 @@ def test_a_script_without_its_data_is_told_of(figure):  # noqa: F811
 
 
 @pytest.mark.parametrize("name", FIGURES)
-def test_a_link_leads_to_the_same_state(figure, name):  # noqa: F811
+def test_a_link_leads_to_the_same_state(figure, name):
     seen, element = opened(figure, name)
     fields, ranges = element.locator(TEXT), element.locator('input[type="range"]')
     if name in MODEL_FIGURES and fields.count():
@@ -255,7 +254,7 @@ def test_a_link_leads_to_the_same_state(figure, name):  # noqa: F811
     assert other.problems == seen.problems == []
 
 
-def test_a_damaged_link_harms_nothing(figure):  # noqa: F811
+def test_a_damaged_link_harms_nothing(figure):
     seen, element = opened(figure, "mask-lab")
     for text in ("x", "%", "[1", "[[{}],7]", "[[],{}]", '["a","b"]', "[[9,null],[]]"):
         seen.page.evaluate("text => { location.hash = 'live-mask-lab=' + text }", text)
@@ -265,7 +264,7 @@ def test_a_damaged_link_harms_nothing(figure):  # noqa: F811
     ready(seen, element, "computed here in")
 
 
-def test_the_larger_model_fills_in_as_python_does(figure):  # noqa: F811
+def test_the_larger_model_fills_in_as_python_does(figure):
     seen, element = opened(figure, "mask-lab")
     text = "She closed the [MASK] behind her."
     element.get_by_label("Sentence B").fill("")
@@ -300,7 +299,7 @@ def test_the_larger_model_fills_in_as_python_does(figure):  # noqa: F811
     assert seen.problems == []
 
 
-def test_typing_is_not_held_up(figure):  # noqa: F811
+def test_typing_is_not_held_up(figure):
     """The longest text that fits: keys are taken while the model computes."""
     seen, element = opened(figure, "mask-lab")
     element.get_by_label("Sentence B").fill("")
