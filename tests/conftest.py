@@ -75,12 +75,15 @@ def figure(browser, home):
         seen.page.context.close()
 
 
+WITHOUT_FORMULAS = """
+MathJax.startup = { promise: Promise.resolve() };
+document.head.insertAdjacentHTML("beforeend", "<style>.math { display: none; }</style>");
+"""
+
+
 def without_formulas(route):
-    """In the place of MathJax: nothing to typeset."""
-    route.fulfill(
-        body="MathJax.startup = { promise: Promise.resolve() };",
-        content_type="text/javascript",
-    )
+    """In the place of MathJax: nothing is typeset, and what would be is out of the way."""
+    route.fulfill(body=WITHOUT_FORMULAS, content_type="text/javascript")
 
 
 @pytest.fixture(params=["keys: desk, light, server", "mouse: phone, dark, folder"])
