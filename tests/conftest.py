@@ -77,7 +77,7 @@ def figure(browser, home):
 
 WITHOUT_FORMULAS = """
 MathJax.startup = { promise: Promise.resolve() };
-document.head.insertAdjacentHTML("beforeend", "<style>.math { display: none; }</style>");
+document.head.insertAdjacentHTML("beforeend", "<style>.math { display: none !important; }</style>");
 """
 
 
