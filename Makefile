@@ -12,6 +12,10 @@ ifeq ($(origin CHROMIUM), undefined)
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
 endif
 
+# pip leaves bytecode to the first import. Where that may not be written, each kernel and each program
+# that the tests start would compile PyTorch anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 BIN := .venv/bin
 PACKAGES = .venv/lib/python3.11/site-packages
 

@@ -9,6 +9,7 @@ from bertbook.bert import BertModel
 from bertbook.results import Results, read_results
 from bertbook.training import count_parameters
 from experiments import fine_tuning as experiment
+from tests.one_process import OneProcess
 
 RECORD = read_results(experiment.NAME)
 DONE = {(run["variant"], run["seed"]) for run in RECORD["runs"]}
@@ -34,7 +35,10 @@ def values(variant, metric="accuracy"):
 
 
 @pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")
-def test_the_smoke_run_does_what_is_missing_and_nothing_else(tmp_path, capsys):
+def test_the_smoke_run_does_what_is_missing_and_nothing_else(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr(experiment, "ProcessPoolExecutor", OneProcess)
     before = Results(
         experiment.NAME, experiment.SMOKE, experiment.BASE["seeds"], folder=tmp_path
     )

@@ -13,6 +13,7 @@ from bertbook.pretraining import BertForPreTraining
 from bertbook.results import WEIGHTS, Results, read_results
 from bertbook.training import count_parameters
 from experiments import mask_ablation as experiment
+from tests.one_process import OneProcess
 
 VARIANTS = list(experiment.CONFIG["variants"])
 try:
@@ -28,7 +29,10 @@ finished = pytest.mark.skipif(
 # --- the experiment ---------------------------------------------------------------------------
 
 
-def test_the_smoke_run_does_what_is_missing_and_nothing_else(tmp_path, capsys):
+def test_the_smoke_run_does_what_is_missing_and_nothing_else(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("bertbook.results.ProcessPoolExecutor", OneProcess)
     missing = ["80/10/10", "0/0/100", "without NSP", "not pre-trained"]
     done = [variant for variant in VARIANTS if variant not in missing]
     before = Results(

@@ -18,9 +18,8 @@ from tools import notebook_checks as checks
 from tools import notebooks
 from tools.notebooks import NotebookError
 
-TEXT, IMPORTS, PACKAGE, PRINT, VALUE, PLOT, TIMED, CLAIM, PLACE = range(
-    9
-)  # the demo's cells
+# The demo's cells.
+TEXT, IMPORTS, PACKAGE, PRINT, VALUE, PLOT, DRAWN, CLAIM, TIMED, PLACE = range(10)
 
 MODULE = '''
 """A module."""
@@ -62,6 +61,7 @@ def demo_cells():
         new_code_cell(
             "import functools\n"
             "import os\n"
+            "import random\n"
             "import time\n"
             "from pathlib import Path\n"
             "\n"
@@ -81,12 +81,16 @@ def demo_cells():
             },
         ),
         new_code_cell(
+            'drawn = random.random()\nprint(f"{drawn:.9f}")',
+            metadata={"tags": ["nbval-ignore-output"]},
+        ),
+        new_code_cell("percent = 100 * drawn\nassert percent <= 100"),
+        new_code_cell(
             "start = time.perf_counter()\n"
             "seconds = time.perf_counter() - start\n"
             'print(f"{seconds:.9f} s")',
             metadata={"tags": ["nbval-ignore-output"]},
         ),
-        new_code_cell("milliseconds = 1000 * seconds\nassert milliseconds < 10_000"),
         new_code_cell(
             'offline = [os.environ[f"{name}_OFFLINE"] for name in ("HF_HUB", "TRANSFORMERS")]\n'
             "print(Path.cwd().name, offline)"
@@ -180,7 +184,7 @@ def strip(cells):
 
 
 def no_claim(cells):
-    never = "def never_called():\n    assert milliseconds < 9"
+    never = "def never_called():\n    assert percent < 9"
     cells[CLAIM].source = f"assert True\n\n\n{never}"
 
 
@@ -194,7 +198,7 @@ def second_image(cells):
 
 
 def count(number):
-    return lambda cells: cells[TIMED].update(execution_count=number)
+    return lambda cells: cells[DRAWN].update(execution_count=number)
 
 
 def source(cell, text):
@@ -231,6 +235,18 @@ def data(kind, value=""):
     return output("display_data", data={kind: value})
 
 
+def claimed(text):
+    """Another cell, in which something may be claimed of the time that was measured."""
+    return source(PLACE, text)
+
+
+def shown(text):
+    """What the cell with the ignored time prints."""
+    return source(TIMED, f"seconds = time.perf_counter()\nprint({text})")
+
+
+TIMER = "def took(f):\n    start = time.time()\n    return time.time() - start"
+CLAIMER = "def bounded(x, limit):\n    assert x < limit"
 ALL = ("stream", "display_data", "execute_result")
 WIDGET = "application/vnd.jupyter.widget-view+json"
 
@@ -256,11 +272,11 @@ BROKEN = {
     ],
     checks.outputs_present: [
         (without(PRINT, "stream"), "cell-4: prints"),
-        (without(TIMED, "stream"), "cell-7: prints"),
+        (without(DRAWN, "stream"), "cell-7: prints"),
         (without(VALUE, "execute_result"), "cell-5: ends in a value"),
         (without(VALUE, "display_data"), "cell-5: 'product' is not glued"),
         (without(PLOT, *ALL), "cell-6: a caption, but no image"),
-        (without(TIMED, *ALL), "cell-7: nbval-ignore-output, but no output"),
+        (without(DRAWN, *ALL), "cell-7: nbval-ignore-output, but no output"),
         (source(CLAIM, "for i in 'ab':\n    print(i)"), "cell-8: prints"),
         (source(CLAIM, "with a:\n    glue('b', 1)"), "cell-8: 'b' is not glued"),
     ],
@@ -269,9 +285,36 @@ BROKEN = {
         (ignore_everything, "no output that nbval compares"),
         (no_claim, "nothing is asserted"),
     ],
+    checks.no_claim_on_a_clock: [
+        (claimed("assert seconds < 9"), "line 1 asserts something of seconds, a meas"),
+        (
+            claimed("assert time.time() > 9"),
+            "cell-10: line 1 asserts something of time",
+        ),
+        (claimed("np.testing.assert_equal(seconds, 9)"), "of seconds"),
+        (claimed("ms = {}\nms['a'] = 1e3 * seconds\nassert ms['a'] < 9"), "of ms"),
+        (claimed("ms = []\nms.append(seconds)\nassert sum(ms) < 9"), "line 3"),
+        (claimed("for ms in [9, seconds]:\n    pass\nassert ms < 9"), "line 3"),
+        (claimed("ms = 9\nif ms:\n    ms = seconds\nassert ms < 9"), "line 4"),
+        (claimed("if seconds < 9:\n    assert drawn < 1"), "of seconds"),
+        (claimed("if seconds < 9:\n    raise ValueError"), "of seconds"),
+        (claimed(f"{TIMER}\n\n\nassert took(f) < 9"), "of took"),
+        (claimed(f"{TIMER}\n\n\nassert any(ms > 9 for ms in [took(f)])"), "of took"),
+        (
+            claimed(f"{CLAIMER}\n\n\nbounded(seconds, 9)"),
+            "line 5 asserts something of sec",
+        ),
+        (claimed("from timeit import timeit as t\nassert t(f) < 9"), "something of t,"),
+        (claimed("assert (ms := seconds) < 9"), "of seconds"),
+        (claimed("def check(f):\n    assert time.time() < 9"), "line 2"),
+    ],
     checks.ignored_outputs_are_claimed: [
         (source(CLAIM, "assert SIZES == (2, 3)"), "cell-7: nbval-ignore-output"),
         (no_claim, "cell-7: nbval-ignore-output"),
+        (shown("SIZES"), "cell-9: nbval-ignore-output"),
+        (shown("seconds)\nprint(SIZES"), "cell-9: nbval-ignore-output"),
+        (source(TIMED, 'glue("sizes", SIZES)'), "cell-9: nbval-ignore-output"),
+        (source(TIMED, "seconds = 9\nprint(seconds)"), "cell-9: nbval-ignore-output"),
     ],
     checks.only_known_exceptions: [
         (metadata(PRINT, tags=["nbval-skip"]), "cell-4: nbval-skip"),
@@ -336,15 +379,28 @@ BROKEN = {
 # What looks alike and is in order.
 ACCEPTED = {
     checks.outputs_present: [
-        source(CLAIM, "if seconds > 9:\n    print()"),
+        source(CLAIM, "if drawn > 9:\n    print()"),
         source(CLAIM, "plt.show()"),
     ],
     checks.not_vacuous: [
-        source(CLAIM, "np.testing.assert_allclose(seconds, 0)"),
+        source(CLAIM, "np.testing.assert_allclose(drawn, 0)"),
         source(CLAIM, "check_answer(area)"),
     ],
+    checks.no_claim_on_a_clock: [
+        claimed("seconds = 9\nassert seconds == 9"),
+        claimed("assert all(seconds == 9 for seconds in [9])"),
+        claimed("def least(seconds):\n    assert seconds\n\n\nleast(9)"),
+        claimed("ms = [seconds]\ncalls = len('ab')\nassert calls == 2"),
+        claimed("run = {'wall_time_s': 9}\nassert run['wall_time_s'] == 9"),
+        claimed("for seconds in (9, 10):\n    assert seconds > 8"),
+        claimed("time.sleep(0)\nassert drawn < 1"),
+    ],
     checks.ignored_outputs_are_claimed: [
-        source(CLAIM, "for x in [seconds]:\n    assert x < 9"),
+        source(CLAIM, "for x in [drawn]:\n    assert x < 9"),
+        shown("seconds, drawn"),
+        shown('"seconds")\nprint(seconds'),
+        source(TIMED, 'glue("ms", f"{1e3 * time.time()}", display=False)'),
+        source(TIMED, "plt.plot([time.time()])\nplt.show()"),
     ],
     checks.outputs_fit_to_commit: [
         html("home/ann, and/or, </tmp>, 1/opt/2, https://x.org/tmp/x"),
@@ -457,7 +513,7 @@ class TestDefinitions:
 
 def test_a_processed_notebook_has_the_definitions_and_the_outputs(processed):
     done = read(processed).cells
-    assert [cell.id for cell in done] == [f"cell-{number}" for number in range(1, 10)]
+    assert [cell.id for cell in done] == [f"cell-{number}" for number in range(1, 11)]
     assert done[PACKAGE].source.startswith("SIZES: tuple[int, ...] = (\n")
     assert [output.text for output in done[PRINT].outputs] == ["one\ntwo\n"]
     assert [output.data for output in done[VALUE].outputs] == [
@@ -470,7 +526,7 @@ def test_a_processed_notebook_has_the_definitions_and_the_outputs(processed):
 
 def test_the_same_again_changes_nothing(demo, capsys):
     notebook = read(demo)
-    del notebook.cells[TIMED : CLAIM + 1]
+    del notebook.cells[DRAWN : TIMED + 1]
     notebooks.normalise(notebook)
     demo.write_text(notebooks.to_text(notebook))
     before = demo.read_bytes()
@@ -659,12 +715,12 @@ def change_everything(cells):
     cells[PRINT].outputs[0].text = "one\nthree\n"
     cells[VALUE].outputs[0].data["application/papermill.record/text/plain"] = "7"
     cells[PLOT].outputs[0].data["image/png"] = image
-    cells[TIMED].outputs[0].text = "0.5\n"
+    cells[DRAWN].outputs[0].text = "0.5\n"
     cells[PLACE].outputs = []
     # As `make notebooks` would have it: its hash seed is not that of the tests.
-    seed = new_code_cell('print(os.environ["PYTHONHASHSEED"])', execution_count=9)
+    seed = new_code_cell('print(os.environ["PYTHONHASHSEED"])', execution_count=10)
     seed.outputs = [new_output("stream", name="stdout", text="0\n")]
-    silenced = new_code_cell("x = 1\nx;", execution_count=10)
+    silenced = new_code_cell("x = 1\nx;", execution_count=11)
     cells += [seed, silenced]
 
 
@@ -706,4 +762,4 @@ def test_nbval_under_the_settings_of_the_book(processed, tmp_path):
     assert set(found) == {str(cell - 1) for cell in expected}, run.stdout
     for cell, message in expected.items():
         assert message in found[str(cell - 1)]
-    assert "5 failed, 21 passed" in run.stdout
+    assert "5 failed, 24 passed" in run.stdout

@@ -8,6 +8,7 @@ from bertbook.results import WEIGHTS, Results, read_results
 from bertbook.symbols import END
 from bertbook.training import count_parameters
 from experiments import transformer_ablation as experiment
+from tests.one_process import OneProcess
 
 RECORD = read_results(experiment.NAME)
 VARIANTS = list(experiment.CONFIG["variants"])
@@ -20,7 +21,10 @@ finished = pytest.mark.skipif(
 # --- the experiment ---------------------------------------------------------------------------
 
 
-def test_the_smoke_run_does_what_is_missing_and_nothing_else(tmp_path, capsys):
+def test_the_smoke_run_does_what_is_missing_and_nothing_else(
+    tmp_path, capsys, monkeypatch
+):
+    monkeypatch.setattr("bertbook.results.ProcessPoolExecutor", OneProcess)
     done, missing = VARIANTS[1::2], VARIANTS[::2]
     before = Results(
         experiment.NAME, experiment.SMOKE, experiment.SEEDS[:1], folder=tmp_path

@@ -1,7 +1,6 @@
 """The experiment on verses: it runs, it resumes, and its results can be measured again."""
 
 import json
-from concurrent.futures import Future
 from functools import cache
 from itertools import pairwise
 
@@ -13,6 +12,7 @@ from bertbook.results import WEIGHTS, read_results
 from bertbook.symbols import END
 from bertbook.training import count_parameters
 from experiments import verses as experiment
+from tests.one_process import OneProcess
 
 RESULTS = experiment.RESULTS / f"{experiment.NAME}.json"
 RECORD = read_results(experiment.NAME) if RESULTS.exists() else None
@@ -59,30 +59,10 @@ def verses(smoke=False):
     return experiment.Verses(experiment.SMOKE if smoke else CONFIG)
 
 
-class InThisProcess:
-    """In place of the pool of processes."""
-
-    def __init__(self, *_, **__):
-        pass
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        pass
-
-    def map(self, function, *columns):
-        return [function(*row) for row in zip(*columns, strict=True)]
-
-    def submit(self, function, *arguments):
-        done = Future()
-        done.set_result(function(*arguments))
-        return done
-
-
 def test_the_smoke_run_writes_results_and_weights_and_resumes(
     tmp_path, capsys, monkeypatch
 ):
+    monkeypatch.setattr(experiment, "ProcessPoolExecutor", OneProcess)
     options = ["--smoke", "--folder", str(tmp_path)]
     experiment.main(options)
     file = tmp_path / "verses.json"
@@ -103,12 +83,7 @@ def test_the_smoke_run_writes_results_and_weights_and_resumes(
     # What is missing is measured again; the finished training is not repeated.
     gone = whole["runs"][-1]
     file.write_text(json.dumps({**whole, "runs": whole["runs"][:-1]}))
-    monkeypatch.setattr(experiment, "ProcessPoolExecutor", InThisProcess)
-    threads = torch.get_num_threads()
-    try:
-        experiment.main([*options, "--resume"])
-    finally:
-        torch.set_num_threads(threads)
+    experiment.main([*options, "--resume"])
     runs = json.loads(file.read_text())["runs"]
     assert runs[:-1] == whole["runs"][:-1]
     assert runs[-1]["variant"] == gone["variant"]

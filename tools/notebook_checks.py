@@ -16,6 +16,7 @@ import nbformat
 from nbformat import NotebookNode
 
 from tools import notebooks
+from tools.measured_time import MeasuredTime
 
 MAX_BYTES = 300_000
 MAX_LINES = 25
@@ -110,8 +111,20 @@ def not_vacuous(path: Path) -> list[str]:
     return problems
 
 
+def no_claim_on_a_clock(path: Path) -> list[str]:
+    """No assertion hangs on a measured time: that is printed, and what is asserted is counted."""
+    return [
+        f"{cell.id}: line {line} asserts something of {', '.join(sorted(names))}, a measured time"
+        for cell, clock in _measured_times(_code_cells(path))
+        for line, names in clock.claims.items()
+    ]
+
+
 def ignored_outputs_are_claimed(path: Path) -> list[str]:
-    """Something is asserted of what nbval does not compare, or of what follows from it."""
+    """Something is asserted of what nbval does not compare, or of what follows from it.
+
+    Of a measured time nothing can be asserted, so a cell that shows nothing else is exempt.
+    """
     cells = _code_cells(path)
     statements = [statement for cell in cells for statement in _tree(cell).body]
     no_values = set(dir(builtins))
@@ -123,8 +136,8 @@ def ignored_outputs_are_claimed(path: Path) -> list[str]:
         elif isinstance(node, ast.FunctionDef | ast.ClassDef):
             no_values.add(node.name)
     problems = []
-    for cell in cells:
-        if IGNORE not in _tags(cell):
+    for cell, clock in _measured_times(cells):
+        if IGNORE not in _tags(cell) or (clock.used and all(clock.shown.values())):
             continue
         values = _names(_tree(cell), ast.Load | ast.Store) - no_values
         for statement in statements:
@@ -289,6 +302,7 @@ CHECKS = [
     executed,
     outputs_present,
     not_vacuous,
+    no_claim_on_a_clock,
     ignored_outputs_are_claimed,
     only_known_exceptions,
     no_silencing,
@@ -332,6 +346,17 @@ def _tree(cell: NotebookNode) -> ast.Module:
         return ast.parse(cell.source)
     except SyntaxError:
         return ast.Module([], [])
+
+
+def _measured_times(
+    cells: list[NotebookNode],
+) -> Iterator[tuple[NotebookNode, MeasuredTime]]:
+    """Each cell, with what is found in it of measured times."""
+    clock = MeasuredTime()
+    for cell in cells:
+        clock.begin()
+        clock.read(_tree(cell).body)
+        yield cell, clock
 
 
 def _tags(cell: NotebookNode) -> list[str]:

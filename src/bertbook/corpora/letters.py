@@ -4,10 +4,12 @@ A piece of a vocabulary of thousands is guessed from its neighbours only after l
 letter soon. Each letter also says whether its word was a name. S length of a window.
 """
 
+from collections.abc import Iterable
 from functools import cache
 from itertools import groupby
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -59,24 +61,33 @@ def spell(ids: Tensor) -> list[str]:
 
 
 def _cut(part: tuple[VersePair, ...], letters: int) -> Windows:
-    ids, names = [], []
+    windows = []
     for _, verses in groupby(part, key=lambda verse: (verse.book, verse.chapter)):
-        chapter = [pair for verse in verses for pair in _letters(verse.target)]
-        for start in range(0, len(chapter) - letters + 1, letters):
-            numbers, labels = zip(*chapter[start : start + letters], strict=True)
-            ids.append([NUMBER["[CLS]"], *numbers, NUMBER["[SEP]"]])
-            names.append([IGNORED, *labels, IGNORED])
-    return Windows(torch.tensor(ids), torch.tensor(names))  # [N, S] each
+        chapter = _letters(verse.target for verse in verses)  # [2, n]
+        whole = chapter[:, : chapter.shape[1] // letters * letters]
+        windows.append(whole.reshape(2, -1, letters))
+    ids, names = np.concatenate(windows, axis=1)  # [N, letters] each
+    ends = NUMBER["[CLS]"], NUMBER["[SEP]"]
+    return Windows(  # [N, S] each
+        torch.from_numpy(np.pad(ids, ((0, 0), (1, 1)), constant_values=((0, 0), ends))),
+        torch.from_numpy(np.pad(names, ((0, 0), (1, 1)), constant_values=IGNORED)),
+    )
 
 
-def _letters(verse: str) -> list[tuple[int, int]]:
-    """Number and label of each letter of a verse and of the space after it."""
-    of_letter = [IGNORED] * len(verse)
-    for (start, end), label in zip(*name_labels(verse), strict=True):
-        of_letter[start:end] = [label] * (end - start)
-    small = [letter.lower() for letter in verse] + [" "]
-    return [
-        (NUMBER[letter], label)
-        for letter, label in zip(small, [*of_letter, IGNORED], strict=True)
-        if letter in NUMBER
-    ]
+def _letters(verses: Iterable[str]) -> np.ndarray:
+    """Number and label of each letter of the verses and of the space after each: ``[2, n]``."""
+    numbers, labels = [], []
+    for verse in verses:
+        of_letter = [IGNORED] * (len(verse) + 1)
+        for (start, end), label in zip(*name_labels(verse), strict=True):
+            of_letter[start:end] = [label] * (end - start)
+        labels += of_letter
+        numbers += map(_number, verse + " ")
+    both = np.array([numbers, labels])
+    return both[:, both[0] >= 0]
+
+
+@cache
+def _number(letter: str) -> int:
+    """Of a letter, large or small; -1 of what is left out."""
+    return NUMBER.get(letter.lower(), -1)

@@ -247,13 +247,11 @@ def name_labels(
     """
     spans, labels = [], []
     for match in WORD.finditer(sentence):
-        word, before = match[0], sentence[: match.start()].rstrip()
-        if not word[0].isupper() or re.match(r"I('|$)", word):
-            label = 0
-        elif not before or before[-1] in ".!?…:;\"'(-–—" or word.isupper():
-            label = IGNORED
-        else:
-            label = 1
+        word, label = match[0], 0
+        if word[0].isupper() and not re.match(r"I('|$)", word):
+            before = sentence[: match.start()].rstrip()
+            opens = not before or before[-1] in ".!?…:;\"'(-–—"
+            label = IGNORED if opens or word.isupper() else 1
         spans.append(match.span())
         labels.append(label)
     if labels:
