@@ -115,6 +115,7 @@ def compare(theirs, expected, ours, output, names):
             close(parameter.grad, reference[name].grad, name)
 
 
+@pytest.mark.slow
 @given(problems())
 @settings(max_examples=60, deadline=None)
 def test_equals_the_library_with_all_weights(problem):
@@ -394,6 +395,7 @@ def batch_of(tokenizer, texts):
     return tokenizer.pad(rows, return_tensors="pt")
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_real_weights_give_the_librarys_states_and_attentions(minilm):
     ours, theirs, tokenizer = minilm
@@ -413,6 +415,7 @@ def test_real_weights_give_the_librarys_states_and_attentions(minilm):
     theirs.set_attn_implementation("eager")
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_real_weights_fused_or_not_agree_in_double_precision(minilm):
     """In float32 the two orders of summation differ by 5e-5 here, in the library as well."""

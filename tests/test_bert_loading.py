@@ -374,6 +374,7 @@ assert not heavy, heavy
 """
 
 
+@pytest.mark.slow
 def test_a_folder_needs_neither_transformers_nor_the_hub(folder):
     command = [sys.executable, "-W", "error", "-c", QUIET, str(folder)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=300)

@@ -95,6 +95,7 @@ def buttons(page):
     return [link["href"] for link in links]
 
 
+@pytest.mark.slow
 def test_build_without_and_with_a_repository(build):
     site = build()
     page = soup(site / "page.html")
@@ -130,6 +131,7 @@ def test_build_without_and_with_a_repository(build):
     assert "edit" not in " ".join(buttons(page))
 
 
+@pytest.mark.slow
 def test_changed_style_reaches_the_pages_in_a_rebuild(build, tmp_path):
     assets = tmp_path / "assets"
     subprocess.run(["cp", "-r", ROOT / "book" / "_assets", assets], check=True)

@@ -312,6 +312,7 @@ print(hashlib.sha256(repr(load_documents()).encode()).hexdigest())
 """
 
 
+@pytest.mark.slow
 def test_another_process_reads_the_same(documents):
     """With another order of sets and of the dictionaries that are made from them."""
     run = subprocess.run(

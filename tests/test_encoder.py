@@ -78,6 +78,7 @@ def library_masks(mask, kind, heads):
     return {"mask": ~mask.repeat_interleave(heads, dim=0)}  # [B·H, S, S]
 
 
+@pytest.mark.slow
 @given(problems())
 @settings(max_examples=120, deadline=None)
 def test_a_stack_equals_the_librarys_forward_and_backward(problem):

@@ -79,6 +79,7 @@ def problems(draw):
     return kind, config, classes, inputs, labels
 
 
+@pytest.mark.slow
 @given(problems())
 @settings(max_examples=40, deadline=None)
 def test_equals_the_library(problem):

@@ -34,6 +34,7 @@ def values(variant, metric="accuracy"):
 # --- the experiment ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:The least populated class:UserWarning")
 def test_the_smoke_run_does_what_is_missing_and_nothing_else(
     tmp_path, capsys, monkeypatch
@@ -143,6 +144,7 @@ def test_the_baselines_are_measured_anew():
     )
 
 
+@pytest.mark.slow
 @finished
 def test_the_committed_weights_yield_the_committed_features():
     torch.set_num_threads(1)

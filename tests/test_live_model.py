@@ -388,6 +388,7 @@ def test_all_weights_are_within_half_a_step(python):
             assert value.equal(exact[name]), name
 
 
+@pytest.mark.slow
 def test_files_are_written_once(tmp_path):
     live_model.write_model(tmp_path)
     files = sorted(tmp_path.iterdir())
@@ -450,6 +451,7 @@ def test_bytes_cost_hardly_anything(record, kind):
     assert 0.01 < after["attention_largest"] < 0.3
 
 
+@pytest.mark.slow
 def test_the_record_of_the_bytes_can_be_measured_again(record):
     assert read_results("live_quantisation")["config"] == experiment.CONFIG
     found = experiment.measure(
@@ -461,6 +463,7 @@ def test_the_record_of_the_bytes_can_be_measured_again(record):
     assert found["reviews"] == pytest.approx(expected["reviews"], abs=0.003)
 
 
+@pytest.mark.slow
 def test_the_smoke_run_writes_and_resumes(tmp_path):
     experiment.main(["--smoke", "--folder", str(tmp_path)])
     file = tmp_path / "live_quantisation.json"

@@ -38,6 +38,7 @@ def texts():
 # --- the experiment ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_smoke_run_writes_and_resumes(tmp_path, capsys):
     options = ["--smoke", "--folder", str(tmp_path)]
     experiment.main(options)

@@ -29,6 +29,7 @@ finished = pytest.mark.skipif(
 # --- the experiment ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_smoke_run_does_what_is_missing_and_nothing_else(
     tmp_path, capsys, monkeypatch
 ):
@@ -69,6 +70,7 @@ def test_the_smoke_run_does_what_is_missing_and_nothing_else(
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_a_run_is_repeatable_and_depends_on_its_seed():
     first, curves = experiment.pretrain(experiment.SMOKE, "80/10/10", 1)
     twin, same = experiment.pretrain(experiment.SMOKE, "80/10/10", 1)
@@ -279,6 +281,7 @@ def test_the_record_is_of_this_configuration_and_complete():
             assert math.isclose(sum(layer.values()), 1, abs_tol=1e-3)
 
 
+@pytest.mark.slow
 @finished
 def test_the_stored_weights_give_the_recorded_numbers():
     model = experiment.load_stored(WEIGHTS, rule.BASE, experiment.CONFIG)

@@ -37,6 +37,7 @@ def model():
 # --- windows -----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_windows_are_text_between_special_tokens():
     for part in letter_windows():
         assert part.ids.shape == part.names.shape
@@ -189,6 +190,7 @@ def test_the_record_is_whole():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", experiment.STORED)
 def test_stored_weights_measure_what_the_record_says(variant):
     model = experiment.load_stored(WEIGHTS, experiment.CONFIG, variant)

@@ -32,6 +32,7 @@ def masked(record, variant):
     return run["metrics"]["masked"]
 
 
+@pytest.mark.slow
 def test_the_smoke_run_writes_everything_and_resumes(tmp_path, capsys):
     options = ["--smoke", "--folder", str(tmp_path)]
     threads = torch.get_num_threads()
@@ -96,10 +97,12 @@ def test_sizes_are_those_that_the_book_says(loaded, record):
     assert recorded == {count_parameters(model)}
 
 
+@pytest.mark.slow
 def test_the_vocabulary_is_learned_from_the_training_part():
     assert experiment.vocabulary(experiment.CONFIG) == load_mini_bert()[1].pieces
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_committed_weights_give_the_recorded_numbers(kind, loaded, record):
     model, tokenizer = loaded
@@ -151,6 +154,7 @@ def test_the_start_looks_at_the_neighbours_and_refuses_what_does_not_fit(record)
         start_with_neighbours(model, {**config, "values_std": [0.1]})
 
 
+@pytest.mark.slow
 def test_counted_neighbours_are_measured_again(record):
     config, pieces = record["config"], load_mini_bert()[1].pieces
     documents = experiment.numbers(

@@ -23,6 +23,7 @@ def run_of(record, variant):
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def test_the_smoke_run_writes_everything_and_resumes(tmp_path, capsys):
     options = ["--smoke", "--folder", str(tmp_path)]
@@ -50,6 +51,7 @@ def test_the_record_is_of_this_configuration(record):
         assert run_of(record, variant)["parameters"] == size
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_committed_weights_give_the_recorded_numbers(kind, record):
     model, _ = load_minilm_mlm()

@@ -524,6 +524,7 @@ def test_a_processed_notebook_has_the_definitions_and_the_outputs(processed):
     assert "collapsed" not in done[PLOT].metadata
 
 
+@pytest.mark.slow
 def test_the_same_again_changes_nothing(demo, capsys):
     notebook = read(demo)
     del notebook.cells[DRAWN : TIMED + 1]
@@ -580,6 +581,7 @@ def test_what_may_not_be_committed_is_not_written(code, message, tmp_path):
     assert path.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_cell_that_never_ends(tmp_path, monkeypatch):
     monkeypatch.setattr(notebooks, "CELL_TIMEOUT_SECONDS", 2)
     path = save(tmp_path / "demo.ipynb", [new_code_cell("while True:\n    pass")])
@@ -724,6 +726,7 @@ def change_everything(cells):
     cells += [seed, silenced]
 
 
+@pytest.mark.slow
 def test_nbval_under_the_settings_of_the_book(processed, tmp_path):
     """What it finds, and what not: each of that is found above, or meant to pass."""
     changes = {"good": list, "stripped": strip, "changed": change_everything}

@@ -102,6 +102,7 @@ def test_the_folder_loads_here_and_in_the_library(place):
     assert ours.config.max_position_embeddings == 24
 
 
+@pytest.mark.slow
 def test_two_processes_go_on_where_one_stopped(place, monkeypatch, capsys):
     """The rest in two processes, each cutting its share in two, is the same training."""
     one = pretrain.pretrain
@@ -128,6 +129,7 @@ def test_two_processes_go_on_where_one_stopped(place, monkeypatch, capsys):
     assert {"random_states_0.pkl", "random_states_1.pkl"} <= left
 
 
+@pytest.mark.slow
 def test_kill_9_from_outside_and_the_same_command_again(place):
     output = place / "killed"
     slow = ["--checkpoint-every", "2"]
@@ -177,6 +179,7 @@ def test_what_is_wrong_is_said_in_one_line(place, capsys):
         assert message in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_bf16_only_where_the_processor_has_it(place, monkeypatch, capsys):
     assert isinstance(has_bf16(), bool)
     made = []

@@ -245,6 +245,7 @@ with open(sys.argv[1], "w") as file:
 """
 
 
+@pytest.mark.slow
 def test_a_fresh_process_loads_quietly_and_without_network(tmp_path):
     report = tmp_path / "report.json"
     environment = {
@@ -265,6 +266,7 @@ def test_a_fresh_process_loads_quietly_and_without_network(tmp_path):
     assert json.loads(report.read_text()) == {"idle": True, "network": []}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("before", ["", "import sys; sys.modules['ipywidgets'] = None"])
 def test_a_notebook_cell_that_loads_has_no_output(before):
     cell = nbformat.v4.new_code_cell(

@@ -102,6 +102,7 @@ def killed_at(point: str, folder: str) -> None:
     run(folder)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "left"),
     [
@@ -136,6 +137,7 @@ def test_a_killed_training_ends_as_an_unbroken_one(unbroken, tmp_path, point, le
     assert [path.name for path in tmp_path.glob("*-*")] == ["checkpoint-10"]
 
 
+@pytest.mark.slow
 def test_stopped_and_resumed_again_and_again(unbroken, tmp_path):
     seen = []
     for stop in (1, 4, 4, 7, None):
@@ -168,6 +170,7 @@ def test_the_log_says_what_happened(unbroken):
     assert rates[-1] == pytest.approx(1e-2 / 8)
 
 
+@pytest.mark.slow
 def test_accumulating_gradients_changes_nothing(tmp_path):
     whole = run(tmp_path / "one", dropout=0.0)
     for parts in (2, 3, 4):

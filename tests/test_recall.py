@@ -255,6 +255,7 @@ def test_the_record_is_complete():
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("variant", list(experiment.VARIANTS))
 @pytest.mark.parametrize("setting", ["mixed", "only-16", "only-128", "items"])
 def test_the_saved_weights_reach_what_the_record_says(setting, variant):

@@ -88,6 +88,7 @@ def square(number, sign):
     }
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_are_each_added_under_their_own_name(tmp_path):
     results = Results("demo", {}, [0, 1], folder=tmp_path)
     run_in_processes(results, {("a", 0): (3, 1), ("b", 1): (4, -1)}, square)

@@ -21,6 +21,7 @@ finished = pytest.mark.skipif(
 # --- the experiment ---------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_the_smoke_run_does_what_is_missing_and_nothing_else(
     tmp_path, capsys, monkeypatch
 ):

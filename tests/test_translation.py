@@ -354,6 +354,7 @@ def start_training(folder, waits_at=-1):
     )
 
 
+@pytest.mark.slow
 def test_a_training_killed_outright_and_resumed_ends_where_an_unbroken_one_does(
     tmp_path: Path,
 ):

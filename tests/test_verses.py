@@ -59,6 +59,7 @@ def verses(smoke=False):
     return experiment.Verses(experiment.SMOKE if smoke else CONFIG)
 
 
+@pytest.mark.slow
 def test_the_smoke_run_writes_results_and_weights_and_resumes(
     tmp_path, capsys, monkeypatch
 ):
@@ -253,6 +254,7 @@ def test_the_pair_after_equal_time_took_equal_processor_time():
     assert abs(seconds[0] - seconds[1]) < 0.02 * seconds[0] + snapshot
 
 
+@pytest.mark.slow
 @measured
 def test_no_chapter_is_in_two_parts_and_the_subwords_are_of_the_training_verses():
     pairs = experiment.load_verses(CONFIG["source"], CONFIG["target"])
@@ -266,6 +268,7 @@ def test_no_chapter_is_in_two_parts_and_the_subwords_are_of_the_training_verses(
     assert json.loads(stored.read_text())["model"] == json.loads(own.to_str())["model"]
 
 
+@pytest.mark.slow
 @measured
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_stored_weights_give_the_recorded_bleu(kind):

@@ -86,6 +86,7 @@ def test_the_library_is_the_rust_one(theirs):
     assert type(theirs.backend_tokenizer).__module__ == "tokenizers"
 
 
+@pytest.mark.slow
 def test_book_text(ours, theirs):
     """14,312 paragraphs, 3.0 million characters."""
     texts = [p for article in load_articles() for p in article.paragraphs]
@@ -93,6 +94,7 @@ def test_book_text(ours, theirs):
     assert differing(ours, theirs, texts) == []
 
 
+@pytest.mark.slow
 def test_every_assigned_character_alone_and_between_letters(ours, theirs):
     """160 thousand strings; of code points with no character or for private use one in 61."""
     others = sorted(set(CODE_POINTS) - set(ASSIGNED))[::61]
@@ -101,6 +103,7 @@ def test_every_assigned_character_alone_and_between_letters(ours, theirs):
     assert differing(ours, theirs, texts) == []
 
 
+@pytest.mark.slow
 def test_every_code_point_with_a_vocabulary_that_hides_none():
     """Most characters are [UNK] in the real vocabulary; here each is a piece, in any case."""
     letters = sorted(

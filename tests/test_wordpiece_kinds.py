@@ -140,6 +140,7 @@ def own_fields(encoding):
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", NUMBER)
 def test_texts_of_each_kind(ours, theirs, sentences, kind):
     texts = texts_of(kind, sentences)
@@ -153,6 +154,7 @@ def test_texts_of_each_kind(ours, theirs, sentences, kind):
     assert wrong == []
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("truncation", TRUNCATIONS[1:])
 @pytest.mark.parametrize("kind", ["book text", "emoji", "combining marks"])
 def test_pairs_of_each_kind_cut_to_many_lengths(

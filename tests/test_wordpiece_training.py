@@ -208,6 +208,7 @@ def test_the_trainers_of_the_library_count_pairs(texts, words, name):
     assert bool(merges) == (name == "BpeTrainer")
 
 
+@pytest.mark.slow
 def test_with_our_own_numbers_only_ties_differ_from_the_library(texts, words):
     vocabulary, _ = trained_by_the_library(
         texts, trainers.WordPieceTrainer, models.WordPiece(unk_token="[UNK]"), 2000
