@@ -32,6 +32,8 @@
     }
   };
 
+  const width = (box) => box.getBoundingClientRect().width;
+
   const fitFormulas = () => {
     for (const formula of document.querySelectorAll(".bd-article mjx-container")) {
       const box = formula.parentElement;
@@ -39,7 +41,9 @@
       if (formula.hasAttribute("display")) {
         reachable(formula);
       } else if (column && box.matches("span.math")) {
-        box.classList.toggle("wide", formula.offsetWidth > column.clientWidth);
+        // What must not part from the formula needs its room, too.
+        const beside = width(box.closest(".together") ?? box) - width(box);
+        box.classList.toggle("wide", width(formula) + beside > column.clientWidth);
         reachable(box);
       }
     }
@@ -47,7 +51,7 @@
 
   window.addEventListener("load", () => {
     for (const link of document.querySelectorAll("a.btn-download-source-button")) link.download = "";
-    Promise.resolve(window.MathJax?.startup?.promise).then(fitFormulas);
+    Promise.all([window.MathJax?.startup?.promise, document.fonts.ready]).then(fitFormulas);
     window.addEventListener("resize", fitFormulas);
   });
 })();
