@@ -81,9 +81,11 @@ PLAIN_TOKENS = re.compile(
     r'<span class="(?:bp|n|na|nb|ni|nn|nv|o|p|py|vm|w)">([^<]*)</span>'
 )
 
-# A bertviz view in its frame: what stands before its style sheet, and that up to its families.
-FRAME = re.compile(
-    r'(<iframe class="bertviz"[^>]* srcdoc="[^"]*?</title>)(<style>[^"<]*?font-family: )'
+# A bertviz view in its frame, up to its style sheets, which name several families.
+FRAME = re.compile(r'<iframe class="bertviz"[^>]* srcdoc="[^"]*?</title>')
+FRAME_STYLE = (
+    "<style>body, body * { font-family: Book Sans, Book Rest, sans-serif !important }"
+    "</style>"
 )
 
 
@@ -189,7 +191,7 @@ def prepare_page(
             body = body.replace('"caption-number">Figure ', '"caption-number">图 ')
         sheet = context["pathto"]("_static/fonts/fonts.css", 1)
         link = f"<link rel='stylesheet' href='{sheet}'>"
-        body = FRAME.sub(rf"\1{link}\2Book Sans, Book Rest, ", body)
+        body = FRAME.sub(rf"\g<0>{link}{FRAME_STYLE}", body)
         # docutils puts entries of a role that a list may not have into its lists of references.
         context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
 

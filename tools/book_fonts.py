@@ -129,18 +129,18 @@ def part_of(path: Path, family: str, codes: set[int]) -> tuple[bytes, set[int]]:
         flavor="woff2", hinting=False, layout_features=FEATURES.split()
     )
     options.drop_tables += ["FFTM"]
-    font = subset.load_font(path, options)
-    subsetter = subset.Subsetter(options)
-    subsetter.populate(unicodes=codes)
-    subsetter.subset(font)
-    for number in (1, 3, 4, 6):
-        name = family.replace(" ", "") if number == 6 else family
-        font["name"].setName(name, number, 3, 1, 0x409)
-    kept = (0, 1, 3, 4, 6, 13, 14)  # copyright and licence stay as they are
-    font["name"].names = [name for name in font["name"].names if name.nameID in kept]
+    options.name_IDs = [0, 13, 14]  # copyright and licence
     file = io.BytesIO()
-    subset.save_font(font, file, options)
-    return file.getvalue(), set(font.getBestCmap())
+    with subset.load_font(path, options) as font:
+        subsetter = subset.Subsetter(options)
+        subsetter.populate(unicodes=codes)
+        subsetter.subset(font)
+        names = font["name"]
+        for number in (1, 3, 4, 6):
+            name = family.replace(" ", "") if number == 6 else family
+            names.setName(name, number, 3, 1, 0x409)
+        subset.save_font(font, file, options)
+        return file.getvalue(), set(font.getBestCmap())
 
 
 def rule(face: Face, address: str, codes: set[int] | None = None) -> str:
