@@ -40,9 +40,10 @@ help:
 
 # Sphinx builds only the pages that changed. It warns of a page once, and takes no notice of changed
 # assets: after a build that failed or broke off, or a change of what all pages share, it begins anew.
-SHARED = _config.yml _toc.yml book/_assets tools/book_extension.py tools/live_figures.py \
-  tools/live_model.py tools/live_review.py weights/mini_bert weights/minilm_mlm.safetensors \
-  weights/live_review.safetensors results/live_quantisation.json results/live_review.json .venv/installed.json
+SHARED = _config.yml _toc.yml book/_assets tools/book_extension.py tools/book_fonts.py \
+  tools/live_figures.py tools/live_model.py tools/live_review.py weights/mini_bert \
+  weights/minilm_mlm.safetensors weights/live_review.safetensors results/live_quantisation.json \
+  results/live_review.json .venv/installed.json
 
 book:
 	$(call setup,book)

@@ -5,6 +5,7 @@ at the versions that the requirements pin, and only what the pages use is taken:
 
 * MathJax: the components that ``mathjax3_config`` names, their TeX extensions and fonts;
 * d3 and jQuery, for the frames that ask for them (no page loads them by itself);
+* the faces of text, headings and code (``book_fonts``);
 * of the theme's style sheets, the rules whose classes occur in the book.
 
 It also gives images their size and lazy loading, pages their language (``lang: zh-Hans`` in the
@@ -15,6 +16,7 @@ import hashlib
 import importlib.metadata
 import re
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +25,15 @@ from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
 from sphinx.errors import ExtensionError
+from sphinx.util import logging
 from sphinx.util.typing import ExtensionMetadata
 from sphinx.writers.html5 import HTML5Translator
+
+# Sphinx finds this folder, the tests import from above it.
+sys.path.append(str(Path(__file__).resolve().parent))
+import book_fonts
+
+logger = logging.getLogger(__name__)
 
 MATHJAX_PACKAGE = "sphinx-mathjax-offline"
 MATHJAX_FOLDER = "sphinx-mathjax-offline/static/mathjax"
@@ -72,6 +81,13 @@ PLAIN_TOKENS = re.compile(
     r'<span class="(?:bp|n|na|nb|ni|nn|nv|o|p|py|vm|w)">([^<]*)</span>'
 )
 
+# A bertviz view in its frame, up to its style sheets, which name several families.
+FRAME = re.compile(r'<iframe class="bertviz"[^>]* srcdoc="[^"]*?</title>')
+FRAME_STYLE = (
+    "<style>body, body * { font-family: Book Sans, Book Rest, sans-serif !important }"
+    "</style>"
+)
+
 
 def packaged_file(distribution: str, path: str) -> Path:
     """Find a file inside an installed package, without importing the package.
@@ -114,7 +130,8 @@ def adjust_config(app: Sphinx, config: Config) -> None:
 
     # Sphinx writes a page again, and copies static files, only for a changed source or setting.
     digest = hashlib.sha256(Path(__file__).read_bytes())
-    digest.update(Path(__file__).with_name("live_figures.py").read_bytes())
+    for name in ("book_fonts.py", "live_figures.py"):
+        digest.update(Path(__file__).with_name(name).read_bytes())
     for folder in config.html_static_path:
         for path in sorted(Path(app.srcdir, folder).rglob("*")):
             if path.is_file():
@@ -123,10 +140,11 @@ def adjust_config(app: Sphinx, config: Config) -> None:
 
 
 def copy_vendor_files(app: Sphinx) -> None:
-    """Copy MathJax, d3 and jQuery out of their packages into ``_static``."""
+    """Copy MathJax, d3, jQuery and the faces out of their packages into ``_static``."""
     if app.builder.format != "html":
         return
     static = Path(app.outdir, "_static")
+    book_fonts.write_fonts(static / "fonts", packaged_file)
     for name, (distribution, path) in VENDOR.items():
         copy_file(packaged_file(distribution, path), static / "vendor" / name)
 
@@ -171,6 +189,9 @@ def prepare_page(
         # Sphinx has one word for the whole book.
         if context["language"].startswith("zh"):
             body = body.replace('"caption-number">Figure ', '"caption-number">图 ')
+        sheet = context["pathto"]("_static/fonts/fonts.css", 1)
+        link = f"<link rel='stylesheet' href='{sheet}'>"
+        body = FRAME.sub(rf"\g<0>{link}{FRAME_STYLE}", body)
         # docutils puts entries of a role that a list may not have into its lists of references.
         context["body"] = body.replace('role="doc-biblioentry"', 'role="listitem"')
 
@@ -230,8 +251,23 @@ def slim_down(app: Sphinx, exception: Exception | None) -> None:
         if not {"mathjax", "mini_bert", "minilm"}.intersection(path.parts)
     ]
     words = set()
-    for path in texts:
-        words.update(re.findall(r"[\w-]+", path.read_text(encoding="utf-8")))
+    faces = (static / "fonts" / "fonts.css").read_text(encoding="utf-8")
+    for path in [*texts, static / "book.css"]:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix != ".css":
+            words.update(re.findall(r"[\w-]+", text))
+        if "vendor" in path.parts:
+            continue
+        for character in book_fonts.uncovered(text, faces):
+            logger.warning(
+                "%s: no face of the book has %r (U+%04X): add it in tools/book_fonts.py",
+                path.relative_to(out).as_posix(),
+                character,
+                ord(character),
+            )
+    for path in out.glob("_images/*.svg"):
+        drawing = path.read_text(encoding="utf-8")
+        path.write_text(book_fonts.own_face(drawing, static / "fonts"), "utf-8")
     for pattern, (distribution, source) in STYLE_SHEETS.items():
         css = packaged_file(distribution, source).read_text(encoding="utf-8")
         for target in static.glob(pattern):

@@ -1,6 +1,6 @@
 // What style sheets cannot do: open the menus over the text, save a notebook instead of showing it
-// as text, and let a formula that is wider than its column scroll inside it, within reach of the
-// keyboard.
+// as text, and let a formula that is wider than its column break, or else scroll inside it, within
+// reach of the keyboard.
 (() => {
   const menus = () => document.querySelectorAll("[data-bs-toggle=dropdown]");
 
@@ -32,22 +32,40 @@
     }
   };
 
-  const fitFormulas = () => {
-    for (const formula of document.querySelectorAll(".bd-article mjx-container")) {
-      const box = formula.parentElement;
-      const column = formula.closest("p, li, dd, td, th, h1, h2, h3, h4, figcaption, summary");
-      if (formula.hasAttribute("display")) {
-        reachable(formula);
-      } else if (column && box.matches("span.math")) {
-        box.classList.toggle("wide", formula.offsetWidth > column.clientWidth);
-        reachable(box);
-      }
+  const width = (box) => box.getBoundingClientRect().width;
+
+  // A formula that is wider than its column may go on in the next line, before an operator.
+  const mayBreak = (formula) => {
+    for (const sign of formula.querySelectorAll("mjx-math > mjx-mo[space], mjx-math > mjx-mrow > mjx-mo[space]")) {
+      const place = document.createElement("span");
+      place.className = "may-break";
+      place.textContent = "\u200b";
+      sign.before(place);
     }
+  };
+
+  const fitFormulas = () => {
+    for (const place of document.querySelectorAll(".may-break")) place.remove();
+    for (const box of document.querySelectorAll("span.math")) box.classList.remove("broken", "wide");
+    const tooWide = (formulas) => formulas.filter((formula) => {
+      const column = formula.closest("p, li, dd, td, th, h1, h2, h3, h4, figcaption, summary");
+      // What must not part from the formula needs its room, too.
+      return column && width(formula.closest(".together") ?? formula) > column.clientWidth;
+    });
+    const formulas = [...document.querySelectorAll(".bd-article mjx-container")];
+    const inline = formulas.filter((formula) => formula.parentElement.matches("span.math"));
+    const broken = tooWide(inline);
+    for (const formula of broken) {
+      formula.parentElement.classList.add("broken");
+      mayBreak(formula);
+    }
+    for (const formula of tooWide(broken)) formula.parentElement.classList.replace("broken", "wide");
+    for (const formula of formulas) reachable(formula.hasAttribute("display") ? formula : formula.parentElement);
   };
 
   window.addEventListener("load", () => {
     for (const link of document.querySelectorAll("a.btn-download-source-button")) link.download = "";
-    Promise.resolve(window.MathJax?.startup?.promise).then(fitFormulas);
+    Promise.all([window.MathJax?.startup?.promise, document.fonts.ready]).then(fitFormulas);
     window.addEventListener("resize", fitFormulas);
   });
 })();
