@@ -4,19 +4,15 @@ import functools
 import html
 import importlib.metadata
 import json
-import os
 import re
 import shutil
-import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import pytest
 import torch
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import sync_playwright
 
 from bertbook.bertviz_offline import View, head_view, model_view, neuron_view
+from tests.visits import serve
 
 TOKENS = [
     "[CLS]",
@@ -312,21 +308,6 @@ def test_wrong_input_of_the_neuron_view_is_named(change, error, message):
 # ---------------------------------------------------------------- in a real browser
 
 
-@pytest.fixture(scope="module")
-def chromium():
-    path = os.environ.get("CHROMIUM", "/usr/bin/chromium")
-    if not Path(path).exists():
-        pytest.fail(
-            f"no browser at {path}: install Chromium or set CHROMIUM to its path"
-        )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=path, args=["--no-sandbox"]
-        )
-        yield browser
-        browser.close()
-
-
 def vendor(folder):
     """Copies both libraries out of their wheels, as the build of the book does."""
     folder.mkdir(parents=True)
@@ -338,11 +319,6 @@ def vendor(folder):
         shutil.copy(file.locate(), folder / name)
 
 
-class QuietHandler(SimpleHTTPRequestHandler):
-    def log_message(self, *arguments):
-        pass
-
-
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
     """A small book at /q1_attention/ and a JupyterLab's libraries at /user/me/static/."""
@@ -350,11 +326,8 @@ def site(tmp_path_factory):
     vendor(root / "_static" / "vendor")
     vendor(root / "user" / "me" / "static")
     (root / "q1_attention").mkdir()
-    handler = functools.partial(QuietHandler, directory=root)
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield root, f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
+    with serve(root) as address:
+        yield root, address.rstrip("/")
 
 
 class Visit:
@@ -414,8 +387,8 @@ class Visit:
 
 
 @pytest.fixture
-def visit(chromium, site):
-    return functools.partial(Visit, chromium, site)
+def visit(browser, site):
+    return functools.partial(Visit, browser, site)
 
 
 def rounded(attention):

@@ -5,7 +5,7 @@ import os
 import pytest
 
 from tests.fonts import only_chinese, set_by_the_system
-from tests.test_browser import (
+from tests.visits import (
     FLAGS,
     SCROLL_THROUGH,
     SIZES,
@@ -47,15 +47,6 @@ FORMULAS_TOO_WIDE = """() => [...document.querySelectorAll("article .math")].fil
   const box = formula.closest(".together") ?? formula;
   return box.getBoundingClientRect().right > column.getBoundingClientRect().right + 1;
 }).map(formula => formula.textContent.trim().slice(0, 60))"""
-
-
-@pytest.fixture(scope="module")
-def address():
-    page_checks.read("index.html")  # says how to build the book where it is missing
-    server, address = serve(SITE)
-    yield address
-    server.shutdown()
-    server.server_close()
 
 
 @pytest.fixture(scope="module")
@@ -148,15 +139,13 @@ OWN = "font-family: Book Sans, Book Rest, sans-serif"
 def broken(opened, tmp_path):
     """Opens a page with the given body on a machine, from a server of its own."""
     (tmp_path / "fonts").symlink_to(SITE / "_static" / "fonts")
-    server, home = serve(tmp_path)
+    with serve(tmp_path) as home:
 
-    def open_page(body, machine=1):
-        (tmp_path / "page.html").write_text(BROKEN.format(body), "utf-8")
-        return opened(machine, f"{home}page.html")
+        def open_page(body, machine=1):
+            (tmp_path / "page.html").write_text(BROKEN.format(body), "utf-8")
+            return opened(machine, f"{home}page.html")
 
-    yield open_page
-    server.shutdown()
-    server.server_close()
+        yield open_page
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 from tools.measured_time import MeasuredTime
 
 # Here a page, or an installation, may hang: only a deadline ends the wait.
-WITH_DEADLINES = ("test_browser", "test_live", "test_setup")
+WITH_DEADLINES = ("visits", "test_setup")
 FILES = [
     path
     for path in sorted(Path(__file__).parent.glob("*.py"))
