@@ -2,11 +2,11 @@
 
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help book check test bench lab notebooks experiments clean
+.PHONY: help book check test bench lab notebooks experiments lock clean
 
-# PYTHON=/path/to/python3.11 and CHROMIUM=/path/to/chromium name what is not on the PATH.
+# PYTHON=/path/to/python3 and CHROMIUM=/path/to/chromium name what is not on the PATH.
 ifeq ($(origin PYTHON), undefined)
-PYTHON := $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && { echo $$p; break; }; done)
+PYTHON := $(shell /bin/sh tools/find_python.sh)
 endif
 ifeq ($(origin CHROMIUM), undefined)
 CHROMIUM := $(shell command -v chromium || command -v chromium-browser || command -v google-chrome)
@@ -17,13 +17,12 @@ endif
 unexport PYTHONDONTWRITEBYTECODE
 
 BIN := .venv/bin
-PACKAGES = .venv/lib/python3.11/site-packages
 
 define setup
 @command -v "$(PYTHON)" >/dev/null || { \
-  echo 'No Python found$(if $(PYTHON), at $(PYTHON)). Python 3.11 is needed: install it'; \
-  echo '(Debian 12: apt-get install python3.11 python3.11-venv) and run the command again,'; \
-  echo 'or name it: make $@ PYTHON=/path/to/python3.11'; exit 1; } >&2
+  echo 'No Python found$(if $(PYTHON), at $(PYTHON)). Python 3.11, 3.12, 3.13 or 3.14 is needed: install one'; \
+  echo '(Debian, Ubuntu: apt-get install python3 python3-venv) and run the command again,'; \
+  echo 'or name it: make $@ PYTHON=/path/to/python3.13'; exit 1; } >&2
 @"$(PYTHON)" tools/setup.py $(1)
 endef
 
@@ -36,6 +35,7 @@ help:
 	@echo 'make notebooks    bring the notebooks in step with the package and run them again;'
 	@echo '                  one of them: make notebooks NOTEBOOK=book/folder/name.ipynb'
 	@echo 'make experiments  run the long experiments again'
+	@echo 'make lock         resolve the requirements files anew, into locks/'
 	@echo 'make clean        remove what was built; rm -rf .venv removes what was installed'
 
 # Sphinx builds only the pages that changed. It warns of a page once, and takes no notice of changed
@@ -85,10 +85,11 @@ test:
 # and jQuery under /static. LAB_OPTIONS='--no-browser --port=8000' and the like go to JupyterLab.
 lab:
 	$(call setup,all)
-	$(BIN)/jupyter lab \
+	@packages="$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" && \
+	exec $(BIN)/jupyter lab \
 	  --ServerApp.root_dir=. \
-	  --ServerApp.extra_static_paths=$(PACKAGES)/mpld3/js \
-	  --ServerApp.extra_static_paths=$(PACKAGES)/xstatic/pkg/jquery/data \
+	  --ServerApp.extra_static_paths="$$packages/mpld3/js" \
+	  --ServerApp.extra_static_paths="$$packages/xstatic/pkg/jquery/data" \
 	  --LabApp.default_url=/lab/tree/book \
 	  --LabApp.news_url=None \
 	  --LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate \
@@ -111,6 +112,11 @@ experiments:
 	@set -e; for script in experiments/*.py; do \
 	  if [ -e "$$script" ]; then echo "$$script"; $(BIN)/python "$$script"; \
 	  else echo 'There are no experiments yet.'; fi; done
+
+# Versions that still fit are kept; LOCK_OPTIONS=--upgrade takes the newest.
+lock:
+	$(call setup,book)
+	$(BIN)/python tools/lock.py $(LOCK_OPTIONS)
 
 clean:
 	rm -rf _build .pytest_cache .ruff_cache .hypothesis .jupyter_cache

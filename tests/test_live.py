@@ -15,7 +15,15 @@ from bertbook.attention import (
 from bertbook.encoder import sinusoids
 from bertbook.results import read_results
 from experiments import live_review as reviews
-from tests.figures import FIGURES, WAYS, fresh_odds, in_python, opening, ready
+from tests.figures import (
+    FIGURES,
+    WAYS,
+    fresh_odds,
+    in_python,
+    opening,
+    ready,
+    wait_until_still,
+)
 from tools import live_figures, page_checks
 
 
@@ -781,7 +789,7 @@ def test_review_shows_pythons_verdict_and_what_each_word_adds(used, python):
     assert max(adds, key=lambda name: abs(adds[name])) == "wonderful"
     checkbox = element.get_by_label("take a word out")
     hand.tick(checkbox)
-    element.get_by_text("…").first.wait_for()
+    wait_until_still(element)
     ready(seen, element, "passes, computed here in")
     compare(box.input_value(), False)
     hand.tick(checkbox)

@@ -247,7 +247,10 @@ def test_a_link_leads_to_the_same_state(figure, name):
     other, again = figure(name, fragment=address[address.index("#") :])
     other.settle()
     wait_until_still(again)
-    assert again.evaluate("figure => figure.getBoundingClientRect().top") < 1000
+    other.page.wait_for_function(  # the page scrolls there smoothly
+        "figure => figure.getBoundingClientRect().top < 1000",
+        arg=again.element_handle(),
+    )
     assert values(again) == values(element)
     state = "figure => JSON.stringify(figure.state ?? null)"
     assert again.evaluate(state) == element.evaluate(state)

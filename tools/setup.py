@@ -1,312 +1,183 @@
-"""Makes .venv and installs what a make target needs: ``python3.11 tools/setup.py book`` or ``all``.
+"""Makes .venv and installs what a make target needs: ``python3 tools/setup.py book`` or ``all``.
 
-Standard library only, in the syntax of Python 3.6: an older interpreter must read far enough to be
-told what is missing. What is installed stands in a stamp, so that a second run has nothing to do.
+pip brings uv, and uv the wheels that locks/ names by their hashes. What is installed stands in a
+stamp, so that a second run has nothing to do. Standard library only, in the syntax of Python 3.6:
+an older interpreter must read far enough to be told that it is too old.
 """
 
-import argparse
-import errno
+import ast
 import hashlib
 import json
 import os
 import shutil
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 
-PYTHON = (3, 11)
 ROOT = Path(__file__).resolve().parent.parent
 VENV = ROOT / ".venv"
-VENV_PYTHON = VENV / "bin" / "python"
-STAMP = VENV / "installed.json"
+PYTHON, UV, STAMP = VENV / "bin/python", VENV / "bin/uv", VENV / "installed.json"
+BOOK = ["locks/uv.txt", "locks/book.txt", "requirements-assets.txt"]
+ALL = [*BOOK, "locks/all.txt", "requirements-data.txt", "requirements.txt"]
+PARTS = {"book": BOOK, "all": ALL}
+GIGABYTES = {"book": 0.5, "all": 2.5}  # .venv and the built book, measured
 
-# What pip is told about each requirements file. The package is built with the setuptools that
-# requirements-book.txt pins: an isolated build would download it again.
-HASHED = ("--no-deps", "--require-hashes", "--only-binary", ":all:")
-BOOK = {"requirements-book.txt": (), "requirements-assets.txt": HASHED}
-ALL = dict(BOOK)
-ALL["requirements.txt"] = ("--no-build-isolation",)
-ALL["requirements-data.txt"] = HASHED
-TARGETS = {"book": BOOK, "all": ALL}
-
-# Measured, in bytes: .venv after the installation, and the wheels, which pip keeps twice meanwhile
-# (in the temporary folder and in its cache). The margin is for bytecode and the built book.
-INSTALLED = {"book": 0.24e9, "all": 2.2e9}
-DOWNLOADED = {"book": 0.06e9, "all": 0.7e9}
-MARGIN = 0.4e9
-
-FULL_DISK = (
-    "No space left on device",
-    "Disk quota exceeded",
-    "[Errno 28]",
-    "[Errno 122]",
-)
-WRONG_HASH = ("DO NOT MATCH THE HASHES",)
-NO_NETWORK = (
-    "NewConnectionError",
-    "ConnectTimeout",
-    "ReadTimeout",
-    "ProxyError",
-    "SSLError",
-    "ProtocolError",
-    "Connection refused",
-    "Connection timed out",
-    "Connection broken",
-    "Max retries exceeded",
-    "Failed to establish a new connection",
-    "Failed to connect",
-    "Read timed out",
-    "name resolution",
-    "Could not fetch URL",
-    "(from versions: none)",
-)
-NOT_FOUND = ("No matching distribution found",)
-
-
-class Stop(Exception):
-    """Ends the set-up with a message that says what to do."""
-
-
-def check_python(version=sys.version_info, executable=sys.executable):
-    """Raise Stop unless this is the Python that the pins were made for."""
-    if tuple(version[:2]) != PYTHON:
-        this = ".".join(str(part) for part in version[:3])
-        raise Stop(
-            f"""\
-Python 3.11 is needed, this is {this} ({executable}).
-Install Python 3.11, for example with
-    apt-get install python3.11 python3.11-venv    (Debian 12)
-    brew install python@3.11                      (macOS)
-    pyenv install 3.11                            (anywhere)
-and run the command again. If python3.11 is not on your PATH, name it:
-    make book PYTHON=/path/to/python3.11"""
-        )
-
-
-def check_venv_module():
-    """Raise Stop where Python cannot make environments; Debian packages that part separately."""
-    try:
-        import ensurepip  # noqa: F401
-        import venv  # noqa: F401
-    except ImportError as error:
-        raise Stop(
-            f"""\
-This Python ({sys.executable}) cannot make virtual environments: {error}.
-Debian and Ubuntu keep that in a package of its own; install it and run the command again:
-    apt-get install python3.11-venv"""
-        ) from error
-
-
-def check_space(target):
-    """Raise Stop if what ``target`` still lacks does not fit on the disks that it goes to."""
-    installed = sum(p.lstat().st_size for p in VENV.rglob("*")) if VENV.exists() else 0
-    missing = max(0, INSTALLED[target] - installed)
-    downloads = DOWNLOADED[target] * missing / INSTALLED[target]
-    needs = {}
-    for folder, size in (
-        (ROOT, missing + MARGIN),
-        (Path(tempfile.gettempdir()), downloads),
-        (Path(os.path.expanduser("~")), downloads),
-    ):
-        if folder.is_dir():
-            disk = needs.setdefault(folder.stat().st_dev, [folder, 0])
-            disk[1] += size
-    for folder, size in needs.values():
-        free = shutil.disk_usage(str(folder)).free
-        if free < size:
-            raise Stop(
-                f"The disk of {folder} has {free / 1e9:.1f} GB free, {size / 1e9:.1f} GB are "
-                f"needed.\n{full_disk_advice()}"
-            )
-
-
-def full_disk_advice():
-    """What to do when the disk is full."""
-    return f"""\
-Make room: `{sys.executable} -m pip cache purge` empties pip's cache; TMPDIR=/other/disk moves
-the downloads. Building the book takes {INSTALLED["book"] / 1e9:.1f} GB in .venv, everything \
-{INSTALLED["all"] / 1e9:.1f} GB, and PyTorch with
-CUDA several GB more: the head of requirements.txt says how to do without it.
-Then run the command again; it goes on from here."""
-
-
-def advice(output, filename):
-    """What to do after pip failed on ``filename``, judged by what it printed."""
-
-    def has(signs):
-        return any(sign in output for sign in signs)
-
-    if has(FULL_DISK):
-        return f"The disk is full.\n{full_disk_advice()}"
-    if has(WRONG_HASH):
-        return f"""\
-A package in {filename} is not the file that the book was tested with: its hash differs
-(see above). It was not installed. Most often a download broke: empty pip's cache,
-    {VENV_PYTHON} -m pip cache purge
-and run the command again. If that does not help, the mirror you install from has another file:
-use a different one. Do not change the hash."""
-    if has(NO_NETWORK):
-        return """\
+# What pip calls a setting, and what uv does.
+SETTINGS = {
+    "index-url": "UV_DEFAULT_INDEX",
+    "extra-index-url": "UV_INDEX",
+    "find-links": "UV_FIND_LINKS",
+    "trusted-host": "UV_INSECURE_HOST",
+    "timeout": "UV_HTTP_TIMEOUT",
+    "default-timeout": "UV_HTTP_TIMEOUT",
+    "retries": "UV_HTTP_RETRIES",
+    "cert": "SSL_CERT_FILE",
+    "proxy": "ALL_PROXY",
+}
+# Words of pip and uv that tell what went wrong, and what to do about it. The first that fit count.
+ADVICE = {
+    ("No space left", "quota exceeded"): """\
+The disk is full. The book takes 0.5 GB, everything 2.5 GB, and PyTorch with CUDA several more: the
+head of requirements.txt says how to do without it. `uv cache clean` and `pip cache purge` make
+room; UV_CACHE_DIR=/other/disk moves what uv keeps.""",
+    ("Hash mismatch", "DO NOT MATCH THE HASHES"): f"""\
+A package (named above) is not the file that the book was tested with: its hash differs. It was not
+installed. Most often a download broke or a mirror has another file: `{UV} cache clean`
+and another try, or another mirror. Do not change the hash.""",
+    ("Failed to fetch", "Request failed", "Retrying", "(from versions: none)"): """\
 The package index cannot be reached, or does not know the package named above. The network is
 needed once, to install; after that the book is built, run and read without it. Check the
 connection, and set where needed
     HTTPS_PROXY=http://host:port            behind a proxy
     PIP_CERT=/path/to/certificates.pem      if the proxy has certificates of its own
     PIP_INDEX_URL=https://host/simple       for a mirror
-    PIP_NO_INDEX=1 PIP_FIND_LINKS=/folder   for a folder of wheels
-Then run the command again; it goes on from here."""
-    if has(NOT_FOUND):
-        return f"""\
-The package index lacks a version that {filename} asks for (named above).
-If pip installs from a mirror or a folder of wheels (PIP_INDEX_URL, PIP_FIND_LINKS, PIP_NO_INDEX;
-`{VENV_PYTHON} -m pip config list`), that is out of date."""
-    return f"pip could not install {filename}; it says why above."
+    PIP_NO_INDEX=1 PIP_FIND_LINKS=/folder   for a folder of wheels""",
+    ("No solution found", "No matching distribution"): f"""\
+The package index lacks a version that the book asks for (named above). If pip is set to a mirror
+or a folder of wheels (`{PYTHON} -m pip config list`), that is out of date.""",
+}
 
 
-def digest(filename):
-    """SHA-256 of a requirements file with those it includes (-r), and of the Python it is for."""
-    text = (ROOT / filename).read_text(encoding="utf-8")
-    included = [
-        line[3:].strip() for line in text.splitlines() if line.startswith("-r ")
-    ]
-    parts = [repr(PYTHON), text] + [digest(name) for name in included]
-    return hashlib.sha256("\0".join(parts).encode()).hexdigest()
+class Stop(Exception):
+    """Ends the set-up with a message that says what to do."""
 
 
-def read_stamp():
-    """Return what is installed: {"folder": where, "files": {requirements file: digest}}."""
-    try:
-        return json.loads(STAMP.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {"folder": str(ROOT), "files": {}}
+def run(*command, show=True, **settings):
+    """Run a command and show what it says, or only if it fails; then raise Stop with advice."""
+    said = ""
+    with subprocess.Popen(
+        [str(part) for part in command],
+        cwd=str(ROOT),
+        env={**settings, **os.environ},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        encoding="utf-8",
+        errors="replace",
+    ) as process:
+        for line in process.stdout:
+            said += line
+            if show and not line.startswith((" + ", " - ", "Using Python")):
+                print("  " + line, end="", flush=True)
+    if process.returncode:
+        print("" if show else said)
+        fits = (text for signs, text in ADVICE.items() if any(s in said for s in signs))
+        raise Stop(next(fits, "The installation failed; it says why above."))
 
 
-def write_stamp(installed):
-    """Replace the stamp in one step, so that half of one is never read."""
-    new = STAMP.with_suffix(".new")
-    new.write_text(
-        json.dumps({"folder": str(ROOT), "files": installed}, indent=1), "utf-8"
-    )
-    new.replace(STAMP)
-
-
-def environment_is_sound():
-    """Whether .venv was made here and has the right Python with pip."""
-    # Scripts name the folder they were installed in: they do not work in a copied or moved .venv.
-    if read_stamp()["folder"] != str(ROOT):
-        return False
-    test = f"import sys, pip; sys.exit(sys.version_info[:2] != {PYTHON})"
-    try:
-        return (
-            subprocess.call([str(VENV_PYTHON), "-c", test], stderr=subprocess.DEVNULL)
-            == 0
-        )
-    except OSError:
-        return False
+def settings_for_uv():
+    """Return options and variables that tell uv what pip is told: uv reads nothing of pip's."""
+    command = [str(PYTHON), "-m", "pip", "config", "list"]
+    listed = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8").stdout
+    pip = {}
+    for scope in ("global.", "install.", ":env:."):  # the last one counts
+        for line in listed.splitlines():
+            if line.startswith(scope):
+                name, _, value = line[len(scope) :].partition("=")
+                pip[name] = ast.literal_eval(value).split()
+    no_index = pip.get("no-index", ["no"])[0].lower() in ("1", "on", "true", "yes")
+    found = {SETTINGS[name]: " ".join(pip[name]) for name in SETTINGS if name in pip}
+    if "find-links" in pip:
+        found["UV_FIND_LINKS"] = ",".join(pip["find-links"])
+    return ["--no-index"] if no_index else [], found
 
 
 def make_environment():
-    """Make an empty .venv in place of whatever is there."""
-    check_venv_module()
-    print(f"Making .venv with {sys.executable}", flush=True)
-    result = subprocess.run(
-        [sys.executable, "-m", "venv", "--clear", str(VENV)],
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    if result.returncode:
-        sys.stderr.write(result.stdout)
-        if any(sign in result.stdout for sign in FULL_DISK):
-            raise Stop(f"The disk is full.\n{full_disk_advice()}")
-        raise Stop(f"{sys.executable} could not make {VENV}; it says why above.")
+    """Make .venv anew, with nothing but pip."""
+    try:
+        import ensurepip  # noqa: F401
+        import venv  # noqa: F401
+    except ImportError as error:
+        raise Stop(
+            f"This Python ({sys.executable}) cannot make environments: {error}.\n"
+            "Debian and Ubuntu keep that in a package of its own: apt-get install python3-venv"
+        ) from error
+    print(f"Making .venv with Python {sys.version.split()[0]}", flush=True)
+    run(sys.executable, "-m", "venv", "--clear", "--without-pip", VENV)
+    run(PYTHON, "-m", "ensurepip", show=False)  # by venv, it would not say why it fails
 
 
-def install(filename, options):
-    """Have pip install a requirements file into .venv; raise Stop if it cannot."""
-    print(f"Installing {filename}", flush=True)
-    command = [str(VENV_PYTHON), "-m", "pip", "install", "--no-input", "--no-compile"]
-    command += ["--disable-pip-version-check", "--progress-bar", "off"]
-    lines = []
-    with subprocess.Popen(
-        [*command, *options, "-r", filename],
-        cwd=str(ROOT),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        errors="replace",
-    ) as pip:
-        for line in pip.stdout:
-            lines.append(line)
-            show(line)
-    show("")
-    if pip.returncode:
-        sys.stderr.writelines(lines[-20:])
-        raise Stop(advice("".join(lines), filename))
+def install(target):
+    """Install the locked wheels; for everything then torch and the book's own code."""
+    print(f"Installing what `{target}` needs", flush=True)
+    free = shutil.disk_usage(str(ROOT)).free / 1e9
+    if free < GIGABYTES[target]:
+        print(
+            f"  {free:.1f} GB are free; it takes {GIGABYTES[target]} GB, less what is cached."
+        )
+    pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    run(*pip, "--require-hashes", "--only-binary", ":all:", "-r", BOOK[0])
+    options, settings = settings_for_uv()
+    uv = [UV, "pip", "install", "--python", PYTHON, "--only-binary", ":all:", *options]
+    uv += ["--index-strategy", "unsafe-best-match"]  # as pip chooses
+    locks = [f"--requirement={name}" for name in PARTS[target][1:] if name != ALL[-1]]
+    run(*uv, "--no-deps", "--require-hashes", *locks, **settings)
+    if target == "all":
+        run(*uv, "--no-build-isolation", "-r", ALL[-1], **settings)
 
 
-def show(line):
-    """Say that the index is silent; on a terminal write any other line over the last one."""
-    terminal = sys.stdout.isatty()
-    if terminal:
-        print("\r\033[K", end="")
-    if "Retrying" in line:
-        print("  The package index does not answer; pip tries again.")
-    elif terminal:
-        print(line.strip()[: shutil.get_terminal_size().columns - 1], end="")
-    sys.stdout.flush()
+def digest(files):
+    """SHA-256 of what files of the checkout hold."""
+    return hashlib.sha256(
+        b"\0".join((ROOT / f).read_bytes() for f in files)
+    ).hexdigest()
 
 
 def set_up(target):
     """Install what ``target`` needs and .venv lacks."""
-    stamp = read_stamp()
-    usable = stamp["folder"] == str(ROOT) and VENV_PYTHON.exists()
-    installed = dict(stamp["files"]) if usable else {}
-    wanted = {name: digest(name) for name in TARGETS[target]}
-    missing = [name for name in wanted if installed.get(name) != wanted[name]]
-    if not missing:
-        return
-    check_space(target)
-    if not environment_is_sound():
-        make_environment()
-        installed, missing = {}, list(wanted)
-    for name in missing:
-        # The line is gone while pip works: an interrupted installation is done again.
-        installed.pop(name, None)
-        write_stamp(installed)
-        install(name, TARGETS[target][name])
-        installed[name] = wanted[name]
-        write_stamp(installed)
-
-
-def main(arguments=None):
-    """Run the command line; return the exit status."""
+    this = ".".join(str(part) for part in sys.version_info[:3])
+    if not (3, 11) <= sys.version_info[:2] <= (3, 14):
+        raise Stop(
+            f"Python 3.11, 3.12, 3.13 or 3.14 is needed, this is {this} ({sys.executable}).\n"
+            "Install one (Debian, Ubuntu: apt-get install python3 python3-venv), run the command\n"
+            "again, or name it: make book PYTHON=/path/to/python3.13"
+        )
+    # Scripts name the folder they were installed in: they do not work in a copied or moved .venv.
+    here = {"folder": str(ROOT), "python": list(sys.version_info[:2])}
+    wanted = {part: digest(PARTS[part]) for part in PARTS if part in ("book", target)}
     try:
-        check_python()
-        parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-        parser.add_argument("target", choices=sorted(TARGETS))
-        set_up(parser.parse_args(arguments).target)
-    except Stop as stop:
-        print(f"\nSet-up stopped.\n{stop}", file=sys.stderr)
-        return 1
+        stamp = json.loads(STAMP.read_text("utf-8"))
+        sound = PYTHON.exists() and {**stamp, **here} == stamp
+    except (OSError, TypeError, ValueError):
+        sound = False
+    if not sound:
+        make_environment()
+        stamp = {}
+    elif {**stamp, **wanted} == stamp:
+        return
+    # The stamp is empty while something is installed: what was interrupted is done again.
+    STAMP.write_text(json.dumps(here), "utf-8")
+    install(target)
+    STAMP.write_text(json.dumps({**stamp, **here, **wanted}, indent=1), "utf-8")
+
+
+if __name__ == "__main__":
+    try:
+        set_up({"book": "book", "all": "all"}[sys.argv[1]])
+    except (Stop, OSError) as stop:
+        sys.exit(f"\nSet-up stopped.\n{stop}")
     except KeyboardInterrupt:
         print(
             "\nSet-up interrupted. The same command goes on from here.", file=sys.stderr
         )
-        return 130
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        print(
-            f"\nSet-up stopped.\nThe disk is full.\n{full_disk_advice()}",
-            file=sys.stderr,
-        )
-        return 1
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())
+        sys.exit(130)

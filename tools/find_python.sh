@@ -1,0 +1,14 @@
+#!/bin/sh
+# Prints the Python of .venv; without one the newest on the PATH that the locks are for and that can
+# make environments; without one, one that can say what it lacks, with status 1.
+good='import sys, venv, ensurepip; sys.exit(not (3, 11) <= sys.version_info[:2] <= (3, 14))'
+for test in "$good" ''; do
+  for python in .venv/bin/python python3.14 python3.13 python3.12 python3.11 python3; do
+    if "$python" -c "$test" 2>/dev/null; then
+      echo "$python"
+      [ -n "$test" ]
+      exit
+    fi
+  done
+done
+exit 1
