@@ -26,7 +26,7 @@ from packaging.utils import canonicalize_name
 from uv import find_uv_bin
 
 ROOT = Path(__file__).resolve().parent.parent
-PYTHONS = ("python3.14", "python3.13", "python3.12", "python3.11", "python3")
+PYTHONS = ("python3.13", "python3.12", "python3.11", "python3.14", "python3")
 
 spec = importlib.util.spec_from_file_location("book_setup", ROOT / "tools" / "setup.py")
 book_setup = importlib.util.module_from_spec(spec)
