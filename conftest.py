@@ -2,7 +2,7 @@
 
 import os
 
-import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from tools.notebooks import OFFLINE
 
@@ -37,17 +37,30 @@ CUT_FINELY = (
 )
 
 
-@pytest.hookimpl(tryfirst=True)  # before the processes learn what belongs together
 def pytest_collection_modifyitems(items):
-    """Order the tests, and say which belong together."""
+    """Put the tests into that order."""
 
     def place(item):
-        file = item.nodeid.split("::")[0]
+        file = _file(item.nodeid)
         if file in CUT_FINELY:
             return len(FIRST)
         return next(i for i, start in enumerate(FIRST) if file.startswith(start))
 
     items.sort(key=place)
-    for item in items:
-        if place(item) < len(FIRST):
-            item.add_marker(pytest.mark.xdist_group(item.nodeid.split("::")[0]))
+
+
+class ByFile(LoadScopeScheduling):
+    """Hands a process a file at a time, or a test where files are cut finely."""
+
+    def _split_scope(self, nodeid):
+        file = _file(nodeid)
+        return nodeid if file in CUT_FINELY else file
+
+
+def pytest_xdist_make_scheduler(config, log):
+    """Tell pytest-xdist how to share the tests."""
+    return ByFile(config, log)
+
+
+def _file(nodeid):
+    return nodeid.split("::")[0]
