@@ -286,6 +286,13 @@ def test_accessibility_finding_is_found(broken, body, found):
     assert any(finding.startswith(found) for finding in broken(body).findings())
 
 
+def test_contrast_is_measured_again_where_colours_changed(broken):
+    seen = broken("<div style='background: #fff; color: #000'><p>Text.</p></div>")
+    assert seen.findings() == []
+    seen.page.evaluate("document.querySelector('div').style.color = '#bbb'")
+    assert any(found.startswith("color-contrast") for found in seen.findings())
+
+
 def test_what_sticks_out_is_found(broken):
     wide = "<div style='width: 600px; height: 9px; background: red'></div>"
     (box,) = broken(wide).page.evaluate(TOO_WIDE)

@@ -63,8 +63,11 @@ IMAGE_STYLES = """() => [...document.querySelectorAll(".bd-article img")].map(im
 })"""
 # Colours are chosen by classes, so of elements that agree in theirs, and in those of all that
 # they stand in, the contrast of one is measured: a listing has a thousand words in six colours.
-MARK_ONE_OF_A_KIND = """() => {
-  const kinds = new Map([[null, ""]]), met = new Set();
+# What was measured stays so at another size, and after a figure was used; another theme has other
+# colours, which makes other kinds.
+MARK_ONE_OF_A_KIND = """(within) => {
+  const kinds = new Map([[null, ""]]);
+  const met = (globalThis.kindsMet ??= {})[within] ??= new Set();
   const kind = (box) => {
     if (!kinds.has(box)) {
       const { color, backgroundColor, fontSize, fontWeight, opacity } = getComputedStyle(box);
@@ -238,7 +241,7 @@ class Visit:
         for frame in self.page.frames:
             if not frame.evaluate("typeof axe === 'object'"):
                 frame.evaluate(Axe().axe_script)
-            frame.evaluate(MARK_ONE_OF_A_KIND)
+            frame.evaluate(MARK_ONE_OF_A_KIND, within)
         chosen = AXE.replace("document", within)
         if rules:
             chosen = chosen.replace("{", f"{{runOnly: {list(rules)}, ", 1)
