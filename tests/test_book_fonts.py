@@ -74,6 +74,7 @@ def test_digits_of_text_and_headings_line_up(folder):
             assert len({font["hmtx"][glyph][0] for glyph in glyphs}) == 1, name
 
 
+@pytest.mark.slow
 def test_the_same_again(folder, css, tmp_path, monkeypatch):
     write_fonts(tmp_path, packaged_file)
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == {

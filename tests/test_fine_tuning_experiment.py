@@ -61,6 +61,7 @@ def test_the_smoke_run_does_what_is_missing_and_nothing_else(
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_a_run_is_repeatable_and_varies_in_what_it_says():
     def measure(variant, seed):
         config = {
@@ -83,6 +84,7 @@ def test_a_run_is_repeatable_and_varies_in_what_it_says():
     assert measure("only labels", 0) == measure("only order", 0) == zero
 
 
+@pytest.mark.slow
 def test_the_larger_choice_of_labels_holds_the_smaller():
     for task in ("reviews", "names"):
         few, more = (

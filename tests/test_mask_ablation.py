@@ -91,6 +91,7 @@ def test_the_mixes_are_in_the_papers_order(mix):
     assert made.rate == 0.15
 
 
+@pytest.mark.slow
 def test_held_out_places_are_the_same_and_filled_as_asked():
     batches = {
         branch: experiment.held_out_batches(experiment.SMOKE, branch)[0]

@@ -189,6 +189,7 @@ def index(wheels, tmp_path):
 # --- what is installed, and when
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["checkout", "Bü cher"])
 def test_first_run_makes_the_environment_and_the_second_has_nothing_to_do(
     tmp_path, wheels, name
@@ -229,6 +230,7 @@ def test_a_changed_pin_is_installed_by_the_next_run(checkout, wheels):
     assert "Installing" in checkout.set_up("all").stdout
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kill", [signal.SIGINT, signal.SIGKILL])
 def test_an_interrupted_installation_goes_on_the_next_time(
     checkout, wheels, index, kill
@@ -262,6 +264,7 @@ def test_an_interrupted_installation_goes_on_the_next_time(
     assert checkout.installed() == "2.0"
 
 
+@pytest.mark.slow
 def test_a_copied_checkout_gets_an_environment_of_its_own(checkout, tmp_path):
     assert checkout.set_up().returncode == 0
     original, checkout.folder = checkout.folder, tmp_path / "copy"
@@ -478,6 +481,7 @@ def test_no_proxy(checkout, index):
     assert "The package index cannot be reached" in result.stderr
 
 
+@pytest.mark.slow
 def test_the_index_hangs(checkout, index):
     result = checkout.set_up(PIP_RETRIES="0", PIP_DEFAULT_TIMEOUT="1", **index[0])
     assert result.returncode == 1

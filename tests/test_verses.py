@@ -92,6 +92,7 @@ def test_the_smoke_run_writes_results_and_weights_and_resumes(
     capsys.readouterr()
 
 
+@pytest.mark.slow
 def test_a_training_that_breaks_off_goes_on_where_it_was(tmp_path, monkeypatch):
     """The same snapshots and the same curve, but for the clock."""
     config = experiment.SMOKE
