@@ -67,6 +67,7 @@ def test_mask_lab_fills_in_as_python_does(used, python):
     _, model, tokenizer = python
 
     def compare(a, b, place):
+        wait_until_still(element)  # a text may be there before its numbers are
         encoding = tokenizer.encode(a, b)
         ids = torch.tensor([encoding.ids])
         ids[0, place] = tokenizer.mask_id
