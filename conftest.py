@@ -42,9 +42,8 @@ def pytest_collection_modifyitems(items):
 
     def place(item):
         file = _file(item.nodeid)
-        if file in CUT_FINELY:
-            return len(FIRST)
-        return next(i for i, start in enumerate(FIRST) if file.startswith(start))
+        found = (i for i, start in enumerate(FIRST) if file.startswith(start))
+        return len(FIRST) if file in CUT_FINELY else next(found, len(FIRST))
 
     items.sort(key=place)
 
