@@ -76,7 +76,7 @@ def test_figure_in_use(figure, name, way):
         wait_until_still(element)
         assert seen.problems == []
         assert wide(seen) <= 0
-        assert seen.findings(f"'live-{name}'") == []
+        assert seen.findings(f"live-{name}") == []
     assert status(element).get_attribute("data-failed") is None
     seen.page.emulate_media(media="print")
     assert not element.is_visible()

@@ -95,8 +95,12 @@ MEASURED = """() => [...document.querySelectorAll("pre, .pst-scrollable-table-co
   (box) => box.scrollWidth <= box.clientWidth || box.tabIndex === 0)"""
 # With `preload` axe would fetch style sheets again, and count as the page's requests. The two rules
 # take as long as all others, and what they find is minor or moderate, never serious.
-AXE = """axe.run(document, {resultTypes: ['violations'], preload: false,
-  rules: {region: {enabled: false}, 'hidden-content': {enabled: false}}})"""
+AXE = "([within, options]) => axe.run(within ?? document, options)"
+AXE_OPTIONS = {
+    "resultTypes": ["violations"],
+    "preload": False,
+    "rules": {"region": {"enabled": False}, "hidden-content": {"enabled": False}},
+}
 # The rules that look at colours; what the others find is alike in both themes.
 COLOURS = ("color-contrast", "link-in-text-block")
 
@@ -233,21 +237,19 @@ class Visit:
         own = [each for each in self.responses if each.frame == self.page.main_frame]
         return sum(len(response.body()) for response in own)
 
-    def findings(self, within="document", rules=()):
+    def findings(self, within=None, rules=()):
         """Serious accessibility findings, in the page and in its frames.
 
         Args:
-            within: a selector in JavaScript, if not the whole page.
+            within: a selector, if not the whole page.
             rules: the names of axe's rules, if not all.
         """
         for frame in self.page.frames:
             if not frame.evaluate("typeof axe === 'object'"):
                 frame.evaluate(Axe().axe_script)
             frame.evaluate(MARK_ONE_OF_A_KIND, within)
-        chosen = AXE.replace("document", within)
-        if rules:
-            chosen = chosen.replace("{", f"{{runOnly: {list(rules)}, ", 1)
-        result = self.page.evaluate(chosen)
+        options = AXE_OPTIONS | ({"runOnly": list(rules)} if rules else {})
+        result = self.page.evaluate(AXE, [within, options])
         return [
             f"{finding['id']}: {node['target']} {node['html'][:120]}"
             for finding in result["violations"]
