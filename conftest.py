@@ -21,19 +21,19 @@ FIRST = (
     "book/q1_attention/multi_head.ipynb",
     "book/q2_transformer/encoder.ipynb",
     "book/",
-    "tests/test_pretraining_run.py",
-    "tests/test_mask_ablation.py",
-    "tests/test_verses.py",
-    "tests/test_live_model.py",
-    "tests/test_fine_tuning_experiment.py",
-    "tests/test_notebooks.py",
+    "tests/pretraining/test_loop.py",
+    "tests/studies/test_mask_ablation.py",
+    "tests/experiments/test_verses.py",
+    "tests/tools/test_live_model.py",
+    "tests/experiments/test_fine_tuning.py",
+    "tests/tools/test_notebooks.py",
     "tests/",
 )
 CUT_FINELY = (
-    "tests/test_browser.py",
-    "tests/test_fonts.py",
-    "tests/test_live.py",
-    "tests/test_live_use.py",
+    "tests/browser/test_pages.py",
+    "tests/browser/test_fonts.py",
+    "tests/browser/test_live.py",
+    "tests/browser/test_live_use.py",
 )
 
 

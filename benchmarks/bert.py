@@ -6,7 +6,7 @@ import torch
 import transformers
 
 from benchmarks.timing import Comparison, compare
-from bertbook.bert import BertConfig, BertModel
+from bertbook.bert.model import BertConfig, BertModel
 
 __all__ = ["models", "rows"]
 

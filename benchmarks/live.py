@@ -8,7 +8,7 @@ import statistics
 
 from playwright.sync_api import Page, sync_playwright
 
-from tests.visits import FLAGS, chromium, serve
+from tests.browser.visits import FLAGS, chromium, serve
 from tools.page_checks import ROOT, SITE
 
 __all__ = ["main"]

@@ -17,11 +17,12 @@ import transformers
 from torch import Tensor, nn
 
 from benchmarks.timing import Comparison, compare
-from bertbook.bert_config import BertConfig
-from bertbook.masking import MaskingRule, PieceTable
-from bertbook.pretrain import has_bf16
-from bertbook.pretraining import BertForPreTraining, decay_groups
-from bertbook.sentence_pairs import SentencePair, collate
+from bertbook.bert.config import BertConfig
+from bertbook.pretraining.heads import BertForPreTraining
+from bertbook.pretraining.masking import MaskingRule, PieceTable
+from bertbook.pretraining.optimizer import decay_groups
+from bertbook.pretraining.sentence_pairs import SentencePair, collate
+from bertbook.shared.training import has_bf16
 
 __all__ = ["matrix_peak", "matrix_work", "measure", "rows", "training_step"]
 

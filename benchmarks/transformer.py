@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.timing import Comparison, compare
-from bertbook.attention import causal_mask, padding_mask
-from bertbook.encoder import Encoder, TransformerConfig
-from bertbook.transformer import Decoder
+from bertbook.attention.scores import causal_mask, padding_mask
+from bertbook.transformer.decoder import Decoder
+from bertbook.transformer.encoder import Encoder, TransformerConfig
 
 __all__ = ["TOLERANCE", "Stacks", "from_library", "library_transformer", "measure"]
 

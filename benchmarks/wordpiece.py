@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from transformers import BertTokenizer
 
 from benchmarks.timing import Comparison, compare
+from bertbook.bert.minilm import minilm_folder
 from bertbook.corpora.wikipedia import load_articles
-from bertbook.pretrained import minilm_folder
-from bertbook.wordpiece import WordPieceTokenizer
+from bertbook.tokenizer.wordpiece import WordPieceTokenizer
 
 __all__ = ["rows"]
 

@@ -26,9 +26,10 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from tqdm import tqdm
 
-from bertbook.bert import BertModel
-from bertbook.bert_config import BertConfig
-from bertbook.bert_loading import initialise
+from bertbook.bert.config import BertConfig
+from bertbook.bert.loading import initialise
+from bertbook.bert.minilm import minilm_folder
+from bertbook.bert.model import BertModel
 from bertbook.corpora.tasks import (
     name_tasks,
     pair_tasks,
@@ -36,18 +37,13 @@ from bertbook.corpora.tasks import (
     span_tasks,
     word_overlap,
 )
-from bertbook.fine_tuning import (
+from bertbook.fine_tuning.heads import (
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
     layer_features,
 )
-from bertbook.layer_change import layer_changes
-from bertbook.mini_bert import start_with_neighbours
-from bertbook.pieces import IGNORED, span_of_pieces
-from bertbook.pretrained import minilm_folder
-from bertbook.results import RESULTS, Results, experiment_arguments, read_results
-from bertbook.task_data import (
+from bertbook.fine_tuning.task_data import (
     TaskData,
     encode_names,
     encode_sequences,
@@ -56,8 +52,17 @@ from bertbook.task_data import (
     predict,
     score,
 )
-from bertbook.training import count_parameters, seed_everything
-from bertbook.wordpiece import WordPieceTokenizer
+from bertbook.pretraining.mini_bert import start_with_neighbours
+from bertbook.shared.results import (
+    RESULTS,
+    Results,
+    experiment_arguments,
+    read_results,
+)
+from bertbook.shared.training import count_parameters, seed_everything
+from bertbook.studies.layer_change import layer_changes
+from bertbook.tokenizer.pieces import IGNORED, span_of_pieces
+from bertbook.tokenizer.wordpiece import WordPieceTokenizer
 
 NAME = "fine_tuning"
 MINI_BERT = RESULTS.parent / "weights" / "mini_bert"

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bertbook.mini_bert import load_mini_bert
-from bertbook.pretraining import BertForPreTraining
-from bertbook.results import Results, experiment_arguments, read_results
-from bertbook.training import count_parameters
+from bertbook.pretraining.heads import BertForPreTraining
+from bertbook.pretraining.mini_bert import load_mini_bert
+from bertbook.shared.results import Results, experiment_arguments, read_results
+from bertbook.shared.training import count_parameters
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # of the two below
 from experiments import mini_bert

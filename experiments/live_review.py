@@ -22,13 +22,19 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bertbook.corpora.tasks import review_tasks
-from bertbook.fill_mask import REMEDY, load_trained, recorded_file
-from bertbook.fine_tuning import BertForSequenceClassification
-from bertbook.low_rank import add_adapters, merge_adapters
-from bertbook.mini_bert import load_mini_bert
-from bertbook.pretrained import WeightsError
-from bertbook.pretraining import BertForPreTraining, decays, warmup_and_linear_decay
-from bertbook.results import (
+from bertbook.fine_tuning.heads import BertForSequenceClassification
+from bertbook.fine_tuning.task_data import (
+    TaskData,
+    batches_of,
+    encode_sequences,
+)
+from bertbook.pretraining.fill_mask import REMEDY, load_trained, recorded_file
+from bertbook.pretraining.heads import BertForPreTraining
+from bertbook.pretraining.low_rank import add_adapters, merge_adapters
+from bertbook.pretraining.mini_bert import load_mini_bert
+from bertbook.pretraining.optimizer import decays, warmup_and_linear_decay
+from bertbook.shared.files import WeightsError
+from bertbook.shared.results import (
     RESULTS,
     WEIGHTS,
     Results,
@@ -36,15 +42,14 @@ from bertbook.results import (
     means,
     read_results,
 )
-from bertbook.task_data import TaskData, batches_of, encode_sequences
-from bertbook.training import (
+from bertbook.shared.training import (
     count_parameters,
     seed_everything,
     train,
     trained_tensors,
     write_atomically,
 )
-from bertbook.wordpiece import WordPieceTokenizer
+from bertbook.tokenizer.wordpiece import WordPieceTokenizer
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # of the two below
 from experiments.live_quantisation import dequantised, load_quantised
@@ -91,8 +96,8 @@ SMOKE = {
 class LowRankTable(nn.Module):
     """A frozen table of V vectors, beside it the two trained matrices of its change: up · down.
 
-    As in :class:`bertbook.low_rank.LowRank` ``up`` starts at zero. ``down`` starts with variance
-    one, so that a step of ``up`` moves a vector about as far as a step of its own would.
+    As in :class:`bertbook.pretraining.low_rank.LowRank` ``up`` starts at zero. ``down`` starts with
+    variance one, so that a step of ``up`` moves a vector about as far as a step of its own would.
 
     Args:
         table: its parameters get frozen.

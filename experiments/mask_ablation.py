@@ -14,8 +14,8 @@ Sizes, start and the tasks' numbers of examples were chosen with another seed on
 the mix 80/10/10 and the model without pre-training alone. At the learning rate chosen so, 2e-3, the
 first run of 100/0/0 never left the frequencies of the pieces; all was stopped after these two runs,
 and the rate halved for every mix, at which 100/0/0 learns too (by its loss in pre-training).
-What is compared, and what counts as a difference, stands in `bertbook.mask_ablation`; that rule was
-written before the first result was seen.
+What is compared, and what counts as a difference, stands in `bertbook.studies.mask_ablation`; that
+rule was written before the first result was seen.
 
     python experiments/mask_ablation.py [--smoke] [--resume]
 """
@@ -29,39 +29,32 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bertbook.bert_config import BertConfig
-from bertbook.bert_loading import load_weights
+from bertbook.bert.config import BertConfig
+from bertbook.bert.loading import load_weights
 from bertbook.corpora.documents import load_documents
 from bertbook.corpora.tasks import name_tasks, pair_tasks
-from bertbook.fine_tuning import (
+from bertbook.fine_tuning.heads import (
     BertForSequenceClassification,
     BertForTokenClassification,
 )
-from bertbook.mask_probes import (
-    attention_from,
-    f1,
-    frozen_scores,
-    masked_scores,
-    start_looking_at_neighbours,
+from bertbook.pretraining.data import PairStream, Stage
+from bertbook.pretraining.heads import BertForPreTraining
+from bertbook.pretraining.masking import IGNORED, MaskingRule, PieceTable
+from bertbook.pretraining.mini_bert import start_looking_at_neighbours
+from bertbook.pretraining.optimizer import decays, warmup_and_linear_decay
+from bertbook.pretraining.sentence_pairs import (
+    SentencePair,
+    collate,
+    sentence_pairs,
 )
-from bertbook.masking import IGNORED, MaskingRule, PieceTable
-from bertbook.packing import Encoding, pad_batch
-from bertbook.pieces import label_pieces
-from bertbook.pretraining import (
-    BertForPreTraining,
-    decays,
-    warmup_and_linear_decay,
-)
-from bertbook.pretraining_data import PairStream, Stage
-from bertbook.results import (
+from bertbook.shared.results import (
     WEIGHTS,
     Results,
     experiment_arguments,
     means,
     run_in_processes,
 )
-from bertbook.sentence_pairs import SentencePair, collate, sentence_pairs
-from bertbook.training import (
+from bertbook.shared.training import (
     count_parameters,
     minibatches,
     seed_everything,
@@ -69,7 +62,15 @@ from bertbook.training import (
     trained_tensors,
     write_atomically,
 )
-from bertbook.wordpiece import WordPieceTokenizer
+from bertbook.studies.mask_probes import (
+    attention_from,
+    f1,
+    frozen_scores,
+    masked_scores,
+)
+from bertbook.tokenizer.packing import Encoding, pad_batch
+from bertbook.tokenizer.pieces import label_pieces
+from bertbook.tokenizer.wordpiece import WordPieceTokenizer
 
 NAME = "mask_ablation"
 STORED = ("80/10/10", "0/0/100")  # of the first seed, to look at and to measure again

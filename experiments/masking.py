@@ -16,8 +16,19 @@ from safetensors.torch import load_file, save_file
 from tqdm import tqdm
 
 from bertbook.corpora.letters import Windows, letter_windows
-from bertbook.masking import MaskingRule
-from bertbook.masking_study import (
+from bertbook.pretraining.heads import BertForPreTraining
+from bertbook.pretraining.masking import MaskingRule
+from bertbook.pretraining.optimizer import decays, warmup_and_linear_decay
+from bertbook.shared.results import Results, experiment_arguments
+from bertbook.shared.training import (
+    count_parameters,
+    minibatches,
+    seed_everything,
+    train,
+    trained_tensors,
+    write_atomically,
+)
+from bertbook.studies.letter_models import (
     STATES,
     Task,
     ask_at_one_place,
@@ -26,16 +37,6 @@ from bertbook.masking_study import (
     neighbour_probes,
     own_loss,
     task_loss,
-)
-from bertbook.pretraining import BertForPreTraining, decays, warmup_and_linear_decay
-from bertbook.results import Results, experiment_arguments
-from bertbook.training import (
-    count_parameters,
-    minibatches,
-    seed_everything,
-    train,
-    trained_tensors,
-    write_atomically,
 )
 
 NAME = "masking"

@@ -21,30 +21,45 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from bertbook.bert_config import BertConfig
-from bertbook.bert_loading import load_weights
+from bertbook.bert.config import BertConfig
+from bertbook.bert.loading import load_weights
 from bertbook.corpora.documents import KINDS, load_documents
-from bertbook.masking import IGNORED, PieceTable
-from bertbook.mini_bert import start_with_neighbours
-from bertbook.mlm_baselines import CONTEXTS, LEFT, LSTMForMaskedLM, NeighbourModel
-from bertbook.pretraining import (
-    BertForPreTraining,
-    decays,
-    warmup_and_linear_decay,
+from bertbook.pretraining.data import PairStream, Stage
+from bertbook.pretraining.heads import BertForPreTraining
+from bertbook.pretraining.loop import PreTraining, pretrain, read_log
+from bertbook.pretraining.masking import IGNORED, PieceTable
+from bertbook.pretraining.mini_bert import start_with_neighbours
+from bertbook.pretraining.optimizer import decays, warmup_and_linear_decay
+from bertbook.pretraining.sentence_pairs import (
+    SentencePair,
+    collate,
+    sentence_pairs,
 )
-from bertbook.pretraining_data import PairStream, Stage
-from bertbook.pretraining_run import PreTraining, pretrain, read_log
-from bertbook.results import RESULTS, Results, experiment_arguments, means
-from bertbook.sentence_pairs import SentencePair, collate, sentence_pairs
-from bertbook.training import (
+from bertbook.shared.results import (
+    RESULTS,
+    Results,
+    experiment_arguments,
+    means,
+)
+from bertbook.shared.training import (
     count_parameters,
     seed_everything,
     trained_tensors,
     write_atomically,
 )
-from bertbook.training import train as train_simply
-from bertbook.wordpiece import WordPieceTokenizer
-from bertbook.wordpiece_training import count_words, learn_vocabulary, pair_count
+from bertbook.shared.training import train as train_simply
+from bertbook.studies.mlm_baselines import (
+    CONTEXTS,
+    LEFT,
+    LSTMForMaskedLM,
+    NeighbourModel,
+)
+from bertbook.tokenizer.learning import (
+    count_words,
+    learn_vocabulary,
+    pair_count,
+)
+from bertbook.tokenizer.wordpiece import WordPieceTokenizer
 
 NAME = "mini_bert"
 SEED = 0

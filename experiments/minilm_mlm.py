@@ -23,27 +23,39 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from bertbook.bert.minilm import minilm_folder
 from bertbook.corpora.documents import KINDS, load_documents
-from bertbook.fill_mask import (
+from bertbook.pretraining.fill_mask import (
     NAME,
     BertForMaskedLM,
     adapted_minilm,
     load_minilm_mlm,
 )
-from bertbook.masking import IGNORED, MASK, Masked, MaskingRule, PieceTable, mask_tokens
-from bertbook.pretrain import has_bf16
-from bertbook.pretrained import minilm_folder
-from bertbook.pretraining import decays, warmup_and_linear_decay
-from bertbook.results import RESULTS, Results, experiment_arguments, means
-from bertbook.training import (
+from bertbook.pretraining.masking import (
+    IGNORED,
+    MASK,
+    Masked,
+    MaskingRule,
+    PieceTable,
+    mask_tokens,
+)
+from bertbook.pretraining.optimizer import decays, warmup_and_linear_decay
+from bertbook.shared.results import (
+    RESULTS,
+    Results,
+    experiment_arguments,
+    means,
+)
+from bertbook.shared.training import (
     count_parameters,
+    has_bf16,
     minibatches,
     seed_everything,
     train,
     trained_tensors,
     write_atomically,
 )
-from bertbook.wordpiece import WordPieceTokenizer
+from bertbook.tokenizer.wordpiece import WordPieceTokenizer
 
 SEED = 0
 CONFIG = {

@@ -1,6 +1,6 @@
 """Recall of one far token: RNN, LSTM and attention at equal parameters and equal steps.
 
-Three settings of the task of `bertbook.recall`:
+Three settings of the task of `bertbook.attention.recall`:
 
 - ``mixed``: one item; every batch has its own distance in 1..512, short ones as often as long;
 - ``only-D``: one item; every batch has the same distance D, so nothing short can be learned first;
@@ -19,15 +19,15 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from bertbook.recall import (
+from bertbook.attention.recall import (
     RecallBatch,
     make_model,
     random_distance,
     recall_accuracy,
     recall_batch,
 )
-from bertbook.results import RESULTS, Results, experiment_arguments
-from bertbook.training import count_parameters, train, write_atomically
+from bertbook.shared.results import RESULTS, Results, experiment_arguments
+from bertbook.shared.training import count_parameters, train, write_atomically
 
 SEEDS = [0, 1, 2]
 GRID_SEED = 10

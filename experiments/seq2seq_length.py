@@ -17,15 +17,20 @@ import torch.nn.functional as F
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from bertbook.results import Results, experiment_arguments
-from bertbook.seq2seq import (
+from bertbook.prerequisites.seq2seq import (
     Seq2Seq,
     Seq2SeqConfig,
     sequence_loss,
     shift_right,
 )
-from bertbook.symbols import END, exact_match
-from bertbook.training import count_parameters, seed_everything, train, write_atomically
+from bertbook.shared.results import Results, experiment_arguments
+from bertbook.shared.symbols import END, exact_match
+from bertbook.shared.training import (
+    count_parameters,
+    seed_everything,
+    train,
+    write_atomically,
+)
 
 NAME = "seq2seq_length"
 SYMBOLS = 8

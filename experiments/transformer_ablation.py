@@ -8,7 +8,8 @@ dates), and in formats that training never saw; and on lists of the training set
 learnt by heart. What is measured is the mean of the last snapshots, as in the paper, rounded to
 half precision.
 
-How the variants compare with the paper's Table 3 is decided by the rule in `bertbook.ablation`.
+How the variants compare with the paper's Table 3 is decided by the rule in
+`bertbook.studies.transformer_ablation`.
 
     python experiments/transformer_ablation.py [--smoke] [--resume]
 """
@@ -31,19 +32,29 @@ from bertbook.corpora.dates import (
     in_chinese,
     in_english,
 )
-from bertbook.encoder import TransformerConfig
-from bertbook.generation import greedy
-from bertbook.results import (
+from bertbook.prerequisites.seq2seq import shift_right
+from bertbook.shared.results import (
     Results,
     experiment_arguments,
     means,
     run_in_processes,
 )
-from bertbook.seq2seq import shift_right
-from bertbook.symbols import PAD, CharacterVocabulary, exact_match, pad_sequences
-from bertbook.training import count_parameters, seed_everything, train, write_atomically
-from bertbook.transformer import Transformer
-from bertbook.translation import (
+from bertbook.shared.symbols import (
+    PAD,
+    CharacterVocabulary,
+    exact_match,
+    pad_sequences,
+)
+from bertbook.shared.training import (
+    count_parameters,
+    seed_everything,
+    train,
+    write_atomically,
+)
+from bertbook.transformer.decoder import Transformer
+from bertbook.transformer.encoder import TransformerConfig
+from bertbook.transformer.generation import greedy
+from bertbook.transformer.translation import (
     batches_by_length,
     inverse_square_root,
     label_smoothed_loss,

@@ -23,14 +23,22 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from bertbook.corpora.verses import VersePair, load_verses, split_by_chapter
-from bertbook.encoder import TransformerConfig
-from bertbook.generation import beam_search, greedy
-from bertbook.lstm_translator import LSTMTranslator, LSTMTranslatorConfig
-from bertbook.results import RESULTS, Results, experiment_arguments
-from bertbook.symbols import END, pad_sequences
-from bertbook.training import count_parameters, seed_everything, train, write_atomically
-from bertbook.transformer import Transformer
-from bertbook.translation import (
+from bertbook.shared.results import RESULTS, Results, experiment_arguments
+from bertbook.shared.symbols import END, pad_sequences
+from bertbook.shared.training import (
+    count_parameters,
+    seed_everything,
+    train,
+    write_atomically,
+)
+from bertbook.studies.lstm_translator import (
+    LSTMTranslator,
+    LSTMTranslatorConfig,
+)
+from bertbook.transformer.decoder import Transformer
+from bertbook.transformer.encoder import TransformerConfig
+from bertbook.transformer.generation import beam_search, greedy
+from bertbook.transformer.translation import (
     batches_by_length,
     corpus_scores,
     inverse_square_root,

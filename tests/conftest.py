@@ -1,13 +1,10 @@
-"""What the tests with a browser share, for all files of a process."""
+"""What several folders of tests share, once a process: the browser and the live model."""
 
 import pytest
 
-from bertbook.mini_bert import load_mini_bert
+from bertbook.pretraining.mini_bert import load_mini_bert
 from experiments.live_quantisation import load_quantised
-from tests.figures import FIGURES, Hand, MouseHand, opening
-from tests.visits import FLAGS, SIZES, TYPESET, Visit, chromium, serve
-from tools import page_checks
-from tools.page_checks import SITE
+from tests.browser.visits import FLAGS, chromium
 
 
 def pytest_collection_modifyitems(items):
@@ -29,70 +26,7 @@ def browser():
 
 
 @pytest.fixture(scope="session")
-def address():
-    """The book on a server."""
-    page_checks.read("index.html")  # says how to build the book where it is missing
-    with serve(SITE) as address:
-        yield address
-
-
-@pytest.fixture(scope="session")
-def home():
-    """The book under an address with a folder in it."""
-    with serve(SITE.parent) as address:
-        yield f"{address}{SITE.name}/"
-
-
-@pytest.fixture(scope="session")
 def python():
     """The committed model, the one that the browser has, and the tokenizer."""
     model, tokenizer = load_mini_bert()
     return model, load_quantised(), tokenizer
-
-
-@pytest.fixture
-def figure(browser, home):
-    """Opens a figure's page; returns the visit and the figure, which is not on the screen yet.
-
-    A chapter's formulas take longer than its figures: they are left out unless they are asked for.
-    """
-    visits = []
-
-    def open_page(name, address=home, fragment="", formulas=False, **options):
-        options = {"viewport": SIZES["desk"], "color_scheme": "light"} | options
-        seen = Visit(browser.new_context(**options).new_page(), address)
-        visits.append(seen)
-        if not formulas:
-            seen.page.route("**/mathjax/startup.js*", without_formulas)
-        seen.page.goto(address + FIGURES[name] + fragment, timeout=120_000)
-        if formulas:
-            seen.page.evaluate(TYPESET)
-        return seen, seen.page.locator(f"live-{name}")
-
-    yield open_page
-    for seen in visits:
-        seen.close()
-        seen.page.context.close()
-
-
-WITHOUT_FORMULAS = """
-MathJax.startup = { promise: Promise.resolve() };
-document.head.insertAdjacentHTML("beforeend", "<style>.math { display: none !important; }</style>");
-"""
-
-
-def without_formulas(route):
-    """In the place of MathJax: nothing is typeset, and what would be is out of the way."""
-    route.fulfill(body=WITHOUT_FORMULAS, content_type="text/javascript")
-
-
-@pytest.fixture(params=["keys: desk, light, server", "mouse: phone, dark, folder"])
-def used(figure, request):
-    """Opens a figure in one of two ways that have nothing alike; returns the hand as well."""
-    hand, way = request.param.split(": ")
-
-    def open_page(name):
-        hands = {"keys": Hand, "mouse": MouseHand}
-        return *figure(name, **opening(way)), hands[hand]()
-
-    return open_page

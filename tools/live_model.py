@@ -20,8 +20,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT / "src") not in sys.path:
     sys.path.append(str(ROOT / "src"))
-from bertbook import basic_tokenizer as basic  # noqa: E402
-from bertbook.pretrained import WeightsError, check_sha256, minilm_folder  # noqa: E402
+from bertbook.bert.minilm import minilm_folder  # noqa: E402
+from bertbook.shared.files import WeightsError, check_sha256  # noqa: E402
+from bertbook.tokenizer import words as basic  # noqa: E402
 
 MINI_BERT = ROOT / "weights" / "mini_bert"
 MINILM_HEAD = ROOT / "weights" / "minilm_mlm.safetensors"

@@ -13,7 +13,7 @@ from pathlib import Path
 sys.path.append(str(Path(__file__).resolve().parent))
 import live_model
 
-from bertbook.pretrained import check_sha256
+from bertbook.shared.files import check_sha256
 
 NAME = "live_review"
 WEIGHTS = live_model.ROOT / "weights" / f"{NAME}.safetensors"

@@ -1,6 +1,6 @@
 """What a committed notebook must be: checks that each return a list of problems.
 
-tests/test_notebooks.py runs them on every notebook of the book, and on notebooks broken on purpose.
+tests/tools/test_notebooks.py runs them on every notebook, and on notebooks broken on purpose.
 """
 
 import ast

@@ -2,7 +2,8 @@
 
 For each notebook (all of ``book/`` unless some are named):
 
-1. *write*: a cell with the metadata ``"bertbook_source": "bertbook.attention.causal_mask …"`` gets
+1. *write*: a cell with the metadata ``"bertbook_source": "bertbook.attention.scores.causal_mask
+…"`` gets
    the exact source of these definitions, docstrings cut to their first line;
 2. *execute*: from a fresh kernel, offline, in the notebook's folder;
 3. *normalise*: what differs from run to run or from machine to machine is removed.
@@ -18,7 +19,7 @@ What nbval, which executes the committed notebooks in ``make test``, makes of th
   training or timing is therefore glued in a cell with the tag ``nbval-ignore-output``, and a glued
   figure (``application/papermill.record/image/png``) would be compared byte by byte: not allowed.
 - It compares nothing in a cell without an execution count, so a stripped notebook passes;
-  tests/test_notebooks.py finds that.
+  tests/tools/test_notebooks.py finds that.
 - It runs cells without a history, in which IPython looks for the semicolon that silences the last
   value: a cell that ends in one differs from its committed self. End it in ``plt.show()``.
 """
@@ -205,7 +206,8 @@ def definitions(names: str) -> str:
 
     Args:
         names: Dotted names of functions, classes or assigned module-level names, separated by
-            spaces: ``"bertbook.attention.causal_mask bertbook.attention.padding_mask"``.
+            spaces: ``"bertbook.attention.scores.causal_mask
+            bertbook.attention.scores.padding_mask"``.
 
     Raises:
         NotebookError: A name has no module, or its module does not define it, or does so twice.

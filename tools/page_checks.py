@@ -1,6 +1,6 @@
 """What a built page must be: checks that each return a list of problems.
 
-tests/test_pages.py runs them on every page of the book, and on pages broken on purpose.
+tests/pages/test_pages.py runs them on every page of the book, and on pages broken on purpose.
 """
 
 import json

@@ -1,5 +1,7 @@
-"""The code that *From Attention to BERT* explains.
+"""The code that *From Attention to BERT* explains, a folder a part of the book.
 
-One idea, one module, in reading order: attention. The chapters of the book show these
-definitions cell by cell; a test keeps the two equal.
+Imports run down this list, never up: ``shared``, ``attention``, ``prerequisites``,
+``transformer``, ``tokenizer``, ``corpora``, ``bert``, ``pretraining``, ``fine_tuning``,
+``studies``, ``exercises``. The chapters show these definitions cell by cell; a test keeps both
+equal.
 """

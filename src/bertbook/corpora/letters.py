@@ -16,8 +16,8 @@ from torch import Tensor
 from bertbook.corpora.documents import verse_parts
 from bertbook.corpora.tasks import name_labels
 from bertbook.corpora.verses import VersePair
-from bertbook.pieces import IGNORED
-from bertbook.wordpiece import SPECIAL_TOKENS
+from bertbook.tokenizer.pieces import IGNORED
+from bertbook.tokenizer.wordpiece import SPECIAL_TOKENS
 
 __all__ = ["LETTERS", "LETTER_PIECES", "Windows", "letter_windows", "spell"]
 
@@ -32,7 +32,7 @@ class Windows(NamedTuple):
     Attributes:
         ids: numbers of `LETTER_PIECES`, ``[N, S]``.
         names: ``[N, S]``: 1 where the letter is of a name, 0 where of another word, else, and where
-            it cannot be known, `bertbook.pieces.IGNORED`.
+            it cannot be known, `bertbook.tokenizer.pieces.IGNORED`.
     """
 
     ids: Tensor

@@ -3,7 +3,7 @@
 import importlib.metadata
 from pathlib import Path
 
-from bertbook.pretrained import WeightsError, check_sha256
+from bertbook.shared.files import WeightsError, check_sha256
 
 __all__ = ["CorpusError", "package_file"]
 

@@ -20,7 +20,7 @@ from bertbook.corpora.documents import (
     verse_parts,
 )
 from bertbook.corpora.verses import VersePair
-from bertbook.pieces import IGNORED
+from bertbook.tokenizer.pieces import IGNORED
 
 __all__ = [
     "NamesExample",
@@ -81,7 +81,8 @@ class NamesExample:
     Attributes:
         text: the sentence.
         words: start and end of each word in it, in characters.
-        labels: of each word, 1 = name, 0 = none, `bertbook.pieces.IGNORED` = not to be known.
+        labels: of each word, 1 = name, 0 = none, `bertbook.tokenizer.pieces.IGNORED` = not to be
+        known.
         kind: of its document.
         document: name of its document.
     """

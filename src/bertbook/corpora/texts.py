@@ -11,7 +11,7 @@ from itertools import islice
 from pathlib import Path
 
 from bertbook.corpora.documents import split_sentences
-from bertbook.wordpiece import WordPieceTokenizer
+from bertbook.tokenizer.wordpiece import WordPieceTokenizer
 
 __all__ = ["DataSet", "TextError", "TextFiles", "TextShards", "open_texts"]
 

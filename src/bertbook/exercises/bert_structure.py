@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bertbook.bert_config import BertConfig, parameter_table
+from bertbook.bert.config import BertConfig, parameter_table
 from bertbook.exercises import Verdict, as_number, correct, is_open, open_answer, wrong
 
 __all__ = [

@@ -14,7 +14,7 @@ from bertbook.exercises import (
     takes_number,
     wrong,
 )
-from bertbook.symbols import BEGIN, PAD
+from bertbook.shared.symbols import BEGIN, PAD
 
 __all__ = [
     "check_cache",

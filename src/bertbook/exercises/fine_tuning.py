@@ -14,7 +14,7 @@ from bertbook.exercises import (
     takes_number,
     wrong,
 )
-from bertbook.pieces import IGNORED
+from bertbook.tokenizer.pieces import IGNORED
 
 __all__ = ["check_f1", "check_head_parameters", "check_piece_labels", "check_span"]
 

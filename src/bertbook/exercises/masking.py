@@ -15,7 +15,7 @@ from bertbook.exercises import (
     takes_number,
     wrong,
 )
-from bertbook.masking import IGNORED
+from bertbook.pretraining.masking import IGNORED
 
 __all__ = [
     "check_counts",

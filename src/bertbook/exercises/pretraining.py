@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from bertbook.bert_config import BertConfig
+from bertbook.bert.config import BertConfig
 from bertbook.exercises import (
     Verdict,
     correct,
@@ -16,8 +16,9 @@ from bertbook.exercises import (
     takes_number,
     wrong,
 )
-from bertbook.masking import IGNORED
-from bertbook.pretraining import BertForPreTraining, decays
+from bertbook.pretraining.heads import BertForPreTraining
+from bertbook.pretraining.masking import IGNORED
+from bertbook.pretraining.optimizer import decays
 
 __all__ = [
     "check_decayed",

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bertbook.exercises import Verdict, correct, is_open, open_answer, wrong
-from bertbook.symbols import BEGIN, END, PAD
+from bertbook.shared.symbols import BEGIN, END, PAD
 
 __all__ = ["check_exact_match", "check_generate", "check_inputs", "check_mean_loss"]
 

@@ -10,7 +10,7 @@ from bertbook.exercises import (
     takes_number,
     wrong,
 )
-from bertbook.wordpiece import longest_match
+from bertbook.tokenizer.wordpiece import longest_match
 
 __all__ = [
     "check_count",

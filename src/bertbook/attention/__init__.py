@@ -1,0 +1,6 @@
+"""Question 1: attention, and several attentions side by side.
+
+Reading order: :mod:`~bertbook.attention.scores` (scores, masks, softmax, the weighted mean; chapter
+*Attention*), :mod:`~bertbook.attention.multi_head` (*Multi-head attention*),
+:mod:`~bertbook.attention.recall` (the task of *Attention against the RNN*).
+"""

@@ -1,0 +1,130 @@
+"""The page inside a bertviz view's frame: its style, its loader and the frame itself.
+
+bertviz (Vig 2019) draws with d3 and jQuery, which it takes from the web. Here its drawing stands in
+an iframe of its own and takes both from where the page itself is served. The views are in
+`bertbook.shared.bertviz`.
+"""
+
+from __future__ import annotations
+
+import html
+from dataclasses import dataclass, field
+
+STYLE = """
+body { margin: 4px; color: black; font-family: Arial, sans-serif }
+select { font: inherit }
+label { margin-right: 0.6em; white-space: nowrap }
+#vis { margin-top: 6px }
+[role=button] { cursor: pointer }
+.attn_background[fill=white] { fill: transparent }
+"""
+# bertviz asks require.js for its libraries; `requirejs` stands in. JupyterLab is known by the
+# settings in its page: its address alone ("…/lab/…") could be a book's as well. Browsers differ in
+# whether `loading="lazy"` holds for `srcdoc`, so the libraries wait for the reader here.
+LOADER = """
+async function requirejs(names, draw) {
+  await new Promise(near => new IntersectionObserver(
+    seen => seen.some(entry => entry.isIntersecting) && near(), {rootMargin: "800px"}
+  ).observe(document.body));
+  let lab = null;
+  try { lab = parent.document.getElementById("jupyter-config-data"); } catch { }
+  if (lab) document.body.style.background = "white";
+  const folder = lab ? JSON.parse(lab.textContent).baseUrl + "static/" : "../_static/vendor/";
+  for (const name of ["jquery.min.js", "d3.v5.min.js"]) {
+    const script = document.createElement("script");
+    script.src = folder + name;
+    const loaded = new Promise(done => {
+      script.onload = () => done(true);
+      script.onerror = () => done(false);
+    });
+    document.head.append(script);
+    if (!await loaded) {
+      document.getElementById("vis").textContent =
+        "This view could not load " + script.src + ". The static heatmap shows the same weights.";
+      return;
+    }
+  }
+  draw(jQuery, d3);
+}
+function asButton(shapes, name) {
+  shapes.attr("tabindex", 0).attr("role", "button").attr("aria-label", name)
+    .on("keydown", function () {
+      if (d3.event.key !== "Enter" && d3.event.key !== " ") return;
+      d3.event.preventDefault();
+      this.dispatchEvent(new MouseEvent("click"));
+    })
+    .append("title").text(name);
+}
+"""
+# bertviz stores the weights of a sentence pair twice: whole, then cut into A → A, B → B and so on.
+WEIGHTS = """
+const decoded = weights => Array.isArray(weights) ? weights.map(decoded) : weights / SCALE;
+const [whole, ...parts] = params.attention;
+whole.attn = decoded(whole.attn);
+for (const part of parts) {
+  const b = parts[0].left_text.length;
+  const [rows, columns] = part.name.split(" -> ").map(side => side.endsWith("A") ? [0, b] : [b]);
+  part.attn = whole.attn.map(layer => layer.map(
+    head => head.slice(...rows).map(row => row.slice(...columns))));
+}
+"""
+NOTICE = "/* Drawn by bertviz 1.4.1 (Jesse Vig, Apache License 2.0), with changes. */"
+NO_SCRIPTS = "This view needs JavaScript. The static heatmap shows the same weights."
+# JupyterLab strips the iframe of a notebook that is not trusted yet and shows what is inside it.
+UNTRUSTED = "Run this cell to see the interactive view."
+
+
+@dataclass(frozen=True)
+class View:
+    """An interactive view; the last expression of a notebook cell shows it.
+
+    Attributes:
+        title: What the view shows, for readers who cannot see it.
+        height: Height in pixels; the page inside scrolls when it needs more.
+        page: The complete HTML page inside the iframe.
+    """
+
+    title: str
+    height: int
+    page: str = field(repr=False)
+
+    def _repr_html_(self) -> str:
+        srcdoc = self.page.replace("&", "&amp;").replace('"', "&quot;")
+        # A scheme other than the page's would get an opaque ground in dark mode.
+        return (
+            f'<iframe class="bertviz" title="{html.escape(self.title)}" loading="lazy" '
+            f'width="100%" height="{self.height}" style="border: 0; color-scheme: light" '
+            f'srcdoc="{srcdoc}">{UNTRUSTED}</iframe>'
+        )
+
+
+def html_page(title: str, controls: str, script: str) -> str:
+    """The complete page.
+
+    Args:
+        title: What the view shows, in words.
+        controls: The elements above the drawing, with `#vis` for the drawing itself.
+        script: What draws, from `requirejs(` on.
+    """
+    script = "\n".join(line.strip() for line in script.splitlines())
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>"
+        f"<main>{controls.strip()}<noscript>{NO_SCRIPTS}</noscript></main>"
+        f"<script>{LOADER}{NOTICE}\n{script}</script></body></html>"
+    )
+
+
+def changed(drawing: str, changes: dict[str, str]) -> str:
+    """The script of bertviz with some of its text replaced.
+
+    Raises:
+        RuntimeError: A text is not there exactly once: the script is of another version.
+    """
+    for old, new in changes.items():
+        if drawing.count(old) != 1:
+            raise RuntimeError(
+                f"bertviz's script is not that of 1.4.1: {old!r} is not in it once"
+            )
+        drawing = drawing.replace(old, new)
+    return drawing

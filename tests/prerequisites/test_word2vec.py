@@ -1,0 +1,206 @@
+"""Skip-gram with negative sampling: pairs, noise, loss and gradient, and what it converges to."""
+
+import math
+from collections import Counter
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bertbook.prerequisites.word2vec import (
+    SkipGram,
+    Vocabulary,
+    keep_probability,
+    negative_sampling_loss,
+    noise_distribution,
+    sample,
+    skip_gram_pairs,
+    subsample,
+    tokenize,
+    train_skip_gram,
+)
+
+
+def generator(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def test_words_are_runs_of_letters():
+    text = "Æsop's 3 cafés (in 1969): don't_stop"
+    assert tokenize(text) == ["æsop", "s", "cafés", "in", "don", "t", "stop"]
+
+
+def test_vocabulary_keeps_what_occurs_often_enough():
+    vocabulary = Vocabulary.build(["abaca", "bcd"], min_count=2)
+    assert vocabulary.words == ("a", "b", "c")
+    assert vocabulary.counts.tolist() == [3, 2, 2]
+    assert len(vocabulary) == 3
+    assert "b" in vocabulary
+    assert "d" not in vocabulary
+    assert [vocabulary[word] for word in vocabulary.words] == [0, 1, 2]
+    assert vocabulary.encode("dadc") == [0, 2]
+
+
+def test_vocabulary_refuses_bad_input():
+    with pytest.raises(ValueError, match="min_count must be at least 1, got 0"):
+        Vocabulary.build([["a"]], min_count=0)
+    with pytest.raises(ValueError, match="no word occurs 5 times"):
+        Vocabulary.build([["a"]])
+    with pytest.raises(ValueError, match="counts must be 2"):
+        Vocabulary(("a", "b"), torch.tensor([1]))
+    with pytest.raises(KeyError, match="'zeus' is not among the 1 words"):
+        Vocabulary.build([["a"]], min_count=1)["zeus"]
+
+
+def test_frequent_words_are_dropped_and_rare_ones_kept():
+    counts = torch.tensor([90_000, 9_000, 990, 10])
+    keep = keep_probability(counts, 1e-3)
+    assert keep[0] == pytest.approx(math.sqrt(0.001 / 0.9) + 0.001 / 0.9)
+    assert keep.tolist() == sorted(keep.tolist())
+    assert keep[3] == 1
+    with pytest.raises(ValueError, match="threshold must be positive, got 0"):
+        keep_probability(counts, 0)
+
+
+def test_keep_probability_is_gensims():
+    word2vec = pytest.importorskip("gensim.models").Word2Vec
+    texts = [["a"] * 50 + ["b"] * 30 + ["c"] * 5]
+    model = word2vec(sg=1, min_count=1, sample=0.05, vector_size=2, workers=1)
+    model.build_vocab(texts)
+    theirs = [model.wv.get_vecattr(w, "sample_int") / 2**32 for w in "abc"]
+    ours = keep_probability(torch.tensor([50, 30, 5]), 0.05)
+    assert ours.tolist() == pytest.approx(theirs, abs=1e-6)
+
+
+def test_noise_is_flatter_than_the_counts():
+    noise = noise_distribution(torch.tensor([16, 1]))
+    assert noise.tolist() == pytest.approx([8 / 9, 1 / 9])
+    assert noise_distribution(torch.tensor([3, 1]), 1.0).tolist() == [0.75, 0.25]
+
+
+def test_sample_follows_its_distribution():
+    p = torch.tensor([0.5, 0.0, 0.2, 0.3])
+    drawn = sample(p, (200, 500), generator())
+    assert drawn.shape == (200, 500)
+    shares = torch.bincount(drawn.flatten(), minlength=4) / 100_000
+    assert shares[1] == 0
+    torch.testing.assert_close(shares, p, atol=0.006, rtol=0)
+
+
+def test_subsampling_keeps_the_order_and_the_texts_apart():
+    texts = [[0, 1, 2, 1], [], [1, 3, 1]]
+    kept = subsample(texts, torch.tensor([1.0, 0.0, 1.0, 1.0]), generator())
+    assert [text.tolist() for text in kept] == [[0, 2], [], [3]]
+    many = subsample([[0] * 40_000], torch.tensor([0.25]), generator())
+    assert len(many[0]) == pytest.approx(10_000, rel=0.05)
+
+
+def test_pairs_of_window_one_are_the_neighbours():
+    texts = [torch.tensor([0, 1, 2]), torch.tensor([3]), torch.tensor([4, 5])]
+    pairs = {tuple(pair) for pair in skip_gram_pairs(texts, 1).tolist()}
+    assert pairs == {(0, 1), (1, 0), (1, 2), (2, 1), (4, 5), (5, 4)}
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.integers(0, 12), min_size=1, max_size=5), st.integers(1, 6))
+def test_pairs_are_close_and_of_one_text(lengths, window):
+    texts = list(torch.arange(sum(lengths)).split(lengths))  # each word occurs once
+    home = {word: n for n, text in enumerate(texts) for word in text.tolist()}
+    pairs = skip_gram_pairs(texts, window, generator())
+    for centre, context in pairs.tolist():
+        assert 1 <= abs(centre - context) <= window
+        assert home[centre] == home[context]
+    assert len({tuple(pair) for pair in pairs.tolist()}) == len(pairs)
+    reach = Counter()
+    for centre, context in pairs.tolist():
+        reach[centre] = max(reach[centre], abs(centre - context))
+    for centre, far in reach.items():  # nothing nearer is left out
+        near = [w for w, n in home.items() if n == home[centre]]
+        near = [w for w in near if 1 <= abs(w - centre) <= far]
+        assert sum(1 for c, _ in pairs.tolist() if c == centre) == len(near)
+
+
+def test_near_neighbours_are_paired_more_often():
+    pairs = skip_gram_pairs([torch.arange(40_000)], 5, generator())
+    distance = Counter((pairs[:, 0] - pairs[:, 1]).abs().tolist())
+    shares = [distance[k] / 80_000 for k in range(1, 6)]
+    assert shares == pytest.approx([1, 0.8, 0.6, 0.4, 0.2], abs=0.01)
+
+
+def test_wrong_window():
+    with pytest.raises(ValueError, match="window must be at least 1, got 0"):
+        skip_gram_pairs([torch.tensor([1])], 0)
+
+
+def test_loss_is_that_of_a_logistic_regression():
+    positive, negative = torch.randn(7).double(), torch.randn(7, 3).double()
+    scores = torch.cat([positive[:, None], negative], 1)
+    labels = torch.tensor([1.0, 0, 0, 0]).double().expand(7, 4)
+    expected = torch.nn.functional.binary_cross_entropy_with_logits(
+        scores, labels, reduction="none"
+    ).sum(1)
+    torch.testing.assert_close(
+        negative_sampling_loss(positive, negative), expected, atol=1e-12, rtol=0
+    )
+    huge = negative_sampling_loss(torch.tensor([-1e4]), torch.tensor([[1e4]]))
+    assert huge.item() == pytest.approx(2e4)
+
+
+def test_model_scores_and_gradients():
+    torch.manual_seed(0)
+    model = SkipGram(6, 4).double()
+    assert model.centre.weight.abs().max() <= 0.5 / 4
+    assert (model.context.weight == 0).all()
+    torch.nn.init.normal_(model.context.weight)
+    centres, others = torch.tensor([2, 5]), torch.tensor([[1, 0], [3, 3]])
+    scores = model(centres, others)
+    expected = model.centre.weight @ model.context.weight.T
+    torch.testing.assert_close(scores, expected[centres[:, None], others])
+
+    negative_sampling_loss(scores[:, 0], scores[:, 1:]).sum().backward()
+    label = torch.tensor([[1.0, 0.0], [1.0, 0.0]])
+    error = scores.detach().sigmoid() - label  # [B, N]
+    grad = torch.zeros(6, 4).double()
+    for row, centre in enumerate(centres):
+        for column, other in enumerate(others[row]):
+            grad[centre] += error[row, column] * model.context.weight[other].detach()
+    torch.testing.assert_close(model.centre.weight.grad, grad, atol=1e-12, rtol=0)
+    with pytest.raises(ValueError, match="width must be at least 1, got 0"):
+        SkipGram(3, 0)
+
+
+def test_training_finds_which_words_share_their_contexts():
+    """Words 0 and 1 stand beside 4 and 5, words 2 and 3 beside 6 and 7."""
+    rng = generator()
+    texts = []
+    for _ in range(3000):
+        side = torch.randint(2, (1,), generator=rng).item()
+        a, b = torch.randint(2, (2,), generator=rng).tolist()
+        texts.append([2 * side + a, 4 + 2 * side + b])
+    counts = torch.bincount(torch.tensor(texts).flatten())
+    arguments = {"width": 8, "window": 1, "threshold": 1.0}
+    arguments |= {"batch_size": 128, "learning_rate": 0.05}
+    model, losses = train_skip_gram(texts, counts, **arguments)
+    assert losses[0] == pytest.approx(6 * math.log(2), abs=1e-3)  # all scores 0
+    assert sum(losses[-10:]) < 0.8 * sum(losses[:10])
+    scores = (model.centre.weight @ model.context.weight.T).detach()
+    assert scores[:2, 4:6].min() > scores[:2, 6:].max() + 2
+    assert scores[2:4, 6:].min() > scores[2:4, 4:6].max() + 2
+    v = torch.nn.functional.normalize(model.centre.weight.detach(), dim=-1)
+    assert v[0] @ v[1] > v[0] @ v[2] + 0.3
+
+    again, _ = train_skip_gram(texts, counts, **arguments)
+    assert torch.equal(again.centre.weight, model.centre.weight)
+    other, _ = train_skip_gram(texts, counts, seed=1, **arguments)
+    assert not torch.equal(other.centre.weight, model.centre.weight)
+
+
+def test_training_refuses_bad_input():
+    counts = torch.tensor([1, 1])
+    with pytest.raises(ValueError, match="epochs must be at least 1, got 0"):
+        train_skip_gram([[0, 1]], counts, epochs=0)
+    with pytest.raises(ValueError, match="negatives must be at least 1, got 0"):
+        train_skip_gram([[0, 1]], counts, negatives=0)
+    with pytest.raises(ValueError, match="no pair"):
+        train_skip_gram([[0], [1]], counts, threshold=1.0)

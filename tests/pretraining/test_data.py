@@ -1,0 +1,140 @@
+"""Streams of pairs and the weights of a batch's parts."""
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bertbook.bert.config import BertConfig
+from bertbook.pretraining.data import PairStream, Stage, micro_batch
+from bertbook.pretraining.heads import BertForPreTraining
+from bertbook.pretraining.masking import MaskingRule, PieceTable
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
+TABLE = PieceTable(PIECES)
+
+
+def documents(count=12, seed=0):
+    """Sentences of 1 to 6 pieces, 2 to 9 a document."""
+    drawn = torch.Generator().manual_seed(seed)
+
+    def number(low, high):
+        return torch.randint(low, high, (), generator=drawn).item()
+
+    return [
+        [[number(5, 31) for _ in range(number(1, 7))] for _ in range(number(2, 10))]
+        for _ in range(count)
+    ]
+
+
+def stream(seed=3, **options):
+    return PairStream(lambda shard: documents(seed=shard), TABLE, seed=seed, **options)
+
+
+def same(one, other):
+    return one.keys() == other.keys() and all(one[n].equal(other[n]) for n in one)
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.integers(1, 9), st.data(), st.integers(0, 1000), st.sampled_from([0.15, 0.6]))
+def test_the_weighted_parts_are_the_batch(rows, data, seed, rate):
+    parts = data.draw(st.integers(1, rows))
+    made = stream(seed, rule=MaskingRule(rate=rate))
+    batch = made.batch(Stage(1, 12, rows), 0)
+    cut = [micro_batch(batch, part, parts) for part in range(parts)]
+    assert sum(len(own["input_ids"]) for own, *_ in cut) == rows
+    places = torch.arange(rows)
+    order = torch.cat([places[part::parts] for part in range(parts)])
+    for name, tensor in batch.items():
+        assert torch.cat([own[name] for own, *_ in cut]).equal(tensor[order])
+    # Any numbers as losses: one for each selected position, one for each row.
+    losses = torch.randn(rows, 12, generator=torch.Generator().manual_seed(seed))
+    selected = batch["labels"] >= 0
+    pieces = pairs = 0.0
+    for part, (own, of_pieces, of_pairs) in enumerate(cut):
+        assert (own["labels"] >= 0).any(1).all()  # none is left without a target
+        own_losses = losses[part::parts].double()
+        pieces += of_pieces.double() * own_losses[own["labels"] >= 0].mean()
+        pairs += of_pairs.double() * own_losses[:, 0].mean()
+    torch.testing.assert_close(
+        pieces, losses.double()[selected].mean(), atol=1e-6, rtol=0
+    )
+    torch.testing.assert_close(pairs, losses.double()[:, 0].mean(), atol=1e-6, rtol=0)
+
+
+def test_the_gradient_does_not_depend_on_how_a_batch_is_cut():
+    batch = stream().batch(Stage(1, 24, 7), 0)
+    torch.manual_seed(0)
+    config = BertConfig.tiny(hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+    model = BertForPreTraining(config).double()
+    found = []
+    for parts in (1, 2, 3, 7):
+        model.zero_grad()
+        for part in range(parts):
+            own, of_pieces, of_pairs = micro_batch(batch, part, parts)
+            out = model(**own)
+            loss = of_pieces * out.masked_lm_loss + of_pairs * out.next_sentence_loss
+            loss.backward()
+        found.append([p.grad.clone() for p in model.parameters()])
+    for other in found[1:]:
+        for mine, theirs in zip(other, found[0], strict=True):
+            torch.testing.assert_close(mine, theirs, atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize(("part", "parts"), [(2, 2), (-1, 2), (0, 4), (0, 0)])
+def test_parts_that_are_none(part, parts):
+    batch = stream().batch(Stage(1, 12, 3), 0)
+    with pytest.raises(ValueError, match=r"part must lie in 0\.\."):
+        micro_batch(batch, part, parts)
+
+
+@settings(deadline=None, max_examples=25)
+@given(st.integers(0, 13), st.integers(0, 50))
+def test_a_stream_goes_on_from_its_state(broken_off, seed):
+    stages = [Stage(8, 12, 5), Stage(6, 24, 3)]
+    plan = [stage for stage in stages for _ in range(stage.steps)]
+    whole = stream(seed)
+    batches = [whole.batch(stage, step) for step, stage in enumerate(plan)]
+    first = stream(seed)
+    for step in range(broken_off):
+        first.batch(plan[step], step)
+    second = stream(seed)
+    second.load_state_dict(first.state_dict())
+    for step in range(broken_off, len(plan)):
+        assert same(second.batch(plan[step], step), batches[step])
+    assert second.state_dict() == whole.state_dict()
+    assert whole.shard > 1
+
+
+def test_each_turn_and_each_seed_makes_other_batches():
+    stage = Stage(1, 16, 4)
+    one = PairStream(lambda shard: documents(), TABLE, seed=0)
+    turns = {}
+    for step in range(40):
+        batch = one.batch(stage, step)
+        turns.setdefault(one.shard, batch["input_ids"])
+    assert len(turns) > 2
+    assert not turns[0].equal(turns[1])
+    other = PairStream(lambda shard: documents(), TABLE, seed=1).batch(stage, 0)
+    assert not other["input_ids"].equal(turns[0])
+
+
+def test_masks_are_drawn_anew_each_step():
+    stage, plain = Stage(1, 16, 4), stream()
+    batch = plain.batch(stage, 0)
+    plain.load_state_dict({"shard": 0, "place": 0, "length": 16})
+    again = plain.batch(stage, 1)
+    assert batch["attention_mask"].equal(again["attention_mask"])
+    assert not batch["labels"].equal(again["labels"])
+
+
+def test_a_shard_that_is_too_small_and_numbers_that_are_none():
+    with pytest.raises(
+        ValueError, match=r"pairs of 12 pieces, fewer than a batch of 99"
+    ):
+        stream().batch(Stage(1, 12, 99), 0)
+    with pytest.raises(ValueError, match="seed must not be negative, got -1"):
+        stream(-1)
+    for numbers in ((0, 1, 1), (1, -1, 1), (1, 1, 1.0), (True, 1, 1)):
+        with pytest.raises(ValueError, match="must be a positive integer"):
+            Stage(*numbers)

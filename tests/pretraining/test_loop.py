@@ -1,0 +1,269 @@
+"""The loop of pre-training: cut, killed, resumed, and what it refuses."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from bertbook.bert.config import BertConfig
+from bertbook.pretraining import loop as pretraining_run
+from bertbook.pretraining.data import Stage
+from bertbook.pretraining.heads import BertForPreTraining
+from bertbook.pretraining.loop import (
+    CheckpointError,
+    PreTraining,
+    pretrain,
+    read_log,
+)
+from bertbook.pretraining.masking import PieceTable
+
+PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
+SETTINGS = PreTraining(
+    stages=(Stage(6, 12, 6), Stage(4, 24, 4)),
+    learning_rate=1e-2,
+    warmup=2,
+    checkpoint_every=3,
+)
+
+
+def shards(number):
+    drawn = torch.Generator().manual_seed(number)
+    sizes = torch.randint(1, 6, (10, 6), generator=drawn).tolist()
+    return [
+        [torch.randint(5, 31, (n,), generator=drawn).tolist() for n in document]
+        for document in sizes
+    ]
+
+
+def run(folder, settings=SETTINGS, dropout=0.1, **options):
+    torch.manual_seed(5)
+    config = BertConfig.tiny(
+        hidden_dropout_prob=dropout, attention_probs_dropout_prob=0.0
+    )
+    return pretrain(
+        BertForPreTraining(config),
+        shards,
+        PieceTable(PIECES),
+        settings,
+        folder,
+        **options,
+    )
+
+
+def losses(folder):
+    return [line["loss"] for line in read_log(folder)]
+
+
+def assert_equal(model, other, tolerance=0.0):
+    theirs = other.state_dict()
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor, theirs[name], atol=tolerance, rtol=0)
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory):
+    """The folder and the model of a training that nothing disturbed."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    return folder, run(folder)
+
+
+def killed_at(point: str, folder: str) -> None:
+    """Train until this process is killed; called in one of its own."""
+
+    def die(*_, **__):
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    calls = 0
+    step, save = pretraining_run._step, pretraining_run.Accelerator.save_state
+
+    def die_in_step(*inputs):
+        nonlocal calls
+        calls += 1
+        if calls == 6:
+            with (Path(folder) / "log.jsonl").open("a") as log:
+                log.write('{"step": 6, "lo')
+            die()
+        return step(*inputs)
+
+    def die_in_save(accelerator, path):
+        save(accelerator, path)
+        if path.endswith("-6"):
+            weights = Path(path) / "model.safetensors"
+            weights.write_bytes(weights.read_bytes()[:1000])
+            die()
+
+    if point == "step":
+        pretraining_run._step = die_in_step
+    if point == "checkpoint being written":
+        pretraining_run.Accelerator.save_state = die_in_save
+    if point == "checkpoint written, the old one still there":
+        pretraining_run.shutil.rmtree = die
+    run(folder)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("point", "left"),
+    [
+        ("step", ["checkpoint-3"]),
+        ("checkpoint being written", ["checkpoint-3", "unfinished-6"]),
+        (
+            "checkpoint written, the old one still there",
+            ["checkpoint-3", "checkpoint-6"],
+        ),
+    ],
+)
+def test_a_killed_training_ends_as_an_unbroken_one(unbroken, tmp_path, point, left):
+    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_loop as t; "
+    code += "t.killed_at(*sys.argv[2:])"
+    here = Path(__file__).parent
+    done = subprocess.run(
+        [sys.executable, "-c", code, here, point, tmp_path],
+        cwd=here.parent,
+        env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    folders = sorted(path.name for path in tmp_path.iterdir() if path.is_dir())
+    assert folders == left
+    assert len(read_log(tmp_path)) in (5, 6)  # also with half a line at the end
+    resumed = run(tmp_path)
+    folder, model = unbroken
+    assert losses(tmp_path) == losses(folder)
+    assert_equal(resumed, model)
+    assert [path.name for path in tmp_path.glob("*-*")] == ["checkpoint-10"]
+
+
+@pytest.mark.slow
+def test_stopped_and_resumed_again_and_again(unbroken, tmp_path):
+    seen = []
+    for stop in (1, 4, 4, 7, None):
+        model = run(
+            tmp_path,
+            replace(SETTINGS, checkpoint_every=100),
+            stop_after=stop,
+            after_checkpoint=lambda step, path: seen.append((step, path.name)),
+        )
+    folder, whole = unbroken
+    assert losses(tmp_path) == losses(folder)
+    assert_equal(model, whole)
+    assert seen == [(step, f"checkpoint-{step}") for step in (1, 4, 7, 10)]
+    assert_equal(run(tmp_path), whole)  # there is nothing left to do
+    assert len(losses(tmp_path)) == 10
+    assert not model.training
+
+
+def test_the_log_says_what_happened(unbroken):
+    folder, _ = unbroken
+    lines = read_log(folder)
+    assert [line["step"] for line in lines] == list(range(1, 11))
+    for line in lines:
+        parts = line["masked_lm_loss"] + line["next_sentence_loss"]
+        assert line["loss"] == pytest.approx(parts, abs=2e-5)
+        assert 0 < line["tokens"] <= 24 * 4
+        assert isinstance(line["seconds"], float)
+    rates = [line["rate"] for line in lines]
+    assert rates[:3] == pytest.approx([5e-3, 1e-2, 1e-2])
+    assert rates[-1] == pytest.approx(1e-2 / 8)
+
+
+@pytest.mark.slow
+def test_accumulating_gradients_changes_nothing(tmp_path):
+    whole = run(tmp_path / "one", dropout=0.0)
+    for parts in (2, 3, 4):
+        settings = replace(SETTINGS, accumulate=parts)
+        cut = run(tmp_path / str(parts), settings, dropout=0.0)
+        found = torch.tensor(losses(tmp_path / str(parts)))
+        torch.testing.assert_close(
+            found, torch.tensor(losses(tmp_path / "one")), atol=1e-5, rtol=0
+        )
+        assert_equal(cut, whole, 1e-4)  # after ten steps of Adam
+    first = replace(SETTINGS, accumulate=3)
+    one = run(tmp_path / "first", stop_after=1, dropout=0.0)
+    assert_equal(run(tmp_path / "cut", first, stop_after=1, dropout=0.0), one, 1e-6)
+    with pytest.raises(ValueError, match=r"parts in 1\.\.6, got 0 of 7"):
+        run(tmp_path / "more", replace(SETTINGS, accumulate=7))
+
+
+def test_without_next_sentences_that_head_stays_as_it_was(tmp_path):
+    model = run(tmp_path, replace(SETTINGS, negatives="none", weight_decay=0.0))
+    torch.manual_seed(5)
+    start = BertForPreTraining(model.config)
+    assert model.cls.seq_relationship.weight.equal(start.cls.seq_relationship.weight)
+    assert {line["next_sentence_loss"] for line in read_log(tmp_path)} == {None}
+
+
+def test_it_learns_in_either_arithmetic(tmp_path):
+    settings = PreTraining((Stage(60, 12, 6),), 1e-2, warmup=5)
+    for precision in ("no", "bf16"):
+        run(tmp_path / precision, settings, mixed_precision=precision)
+        found = [line["masked_lm_loss"] for line in read_log(tmp_path / precision)]
+        assert sum(found[-5:]) < sum(found[:5])
+    one, other = (losses(tmp_path / name)[0] for name in ("no", "bf16"))
+    assert one == pytest.approx(other, rel=0.02)
+    assert one != other
+
+
+def test_other_settings_are_refused_and_named(tmp_path):
+    run(tmp_path, stop_after=1)
+    with pytest.raises(
+        ValueError, match=r"learning_rate: 0.01 there, 0.5 now; seed: 0"
+    ):
+        run(tmp_path, replace(SETTINGS, learning_rate=0.5, seed=7))
+    with pytest.raises(ValueError, match=r"hidden_dropout_prob: 0\.1 there"):
+        run(tmp_path, dropout=0.3)
+    kept = json.loads((tmp_path / "settings.json").read_text())
+    del kept["settings"]["clip_norm"]
+    (tmp_path / "settings.json").write_text(json.dumps(kept))
+    with pytest.raises(ValueError, match=r"clip_norm: None there, 1\.0 now"):
+        run(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "optimizer.bin", "custom_checkpoint_0.pkl"]
+)
+def test_a_broken_checkpoint_is_named(tmp_path, name):
+    run(tmp_path, stop_after=2)
+    broken = tmp_path / "checkpoint-2" / name
+    broken.write_bytes(broken.read_bytes()[:100])
+    with pytest.raises(CheckpointError, match=r"checkpoint-2 cannot be read .*Delete"):
+        run(tmp_path)
+    broken.unlink()
+    with pytest.raises(CheckpointError, match="checkpoint-2 cannot be read"):
+        run(tmp_path)
+
+
+def test_a_loss_that_is_no_number_stops_it(tmp_path):
+    with pytest.raises(FloatingPointError, match="the losses are nan"):
+        run(tmp_path, replace(SETTINGS, learning_rate=1e30, warmup=0))
+    assert not list(tmp_path.glob("checkpoint-*"))
+    with pytest.raises(FileNotFoundError):
+        read_log(tmp_path / "none")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"stages": ()}, "at least one stage"),
+        ({"learning_rate": 0.0}, "learning_rate must be positive, got 0"),
+        ({"accumulate": 0}, "accumulate must be positive"),
+        ({"warmup": 10}, r"warmup must lie in 0\.\.9"),
+    ],
+)
+def test_settings_that_are_none(change, message):
+    with pytest.raises(ValueError, match=message):
+        replace(SETTINGS, **change)
+
+
+def test_the_stage_of_a_step():
+    assert [SETTINGS.stage_of(step).length for step in (0, 5, 6, 9)] == [12, 12, 24, 24]
+    with pytest.raises(ValueError, match=r"step must lie in 0\.\.9"):
+        SETTINGS.stage_of(10)

@@ -1,0 +1,673 @@
+"""bertviz's views: nothing random, nothing from outside, and they work in a real browser."""
+
+import functools
+import html
+import importlib.metadata
+import json
+import re
+import shutil
+
+import pytest
+import torch
+from axe_playwright_python.sync_playwright import Axe
+
+from bertbook.shared.bertviz import View, head_view, model_view, neuron_view
+from tests.browser.visits import serve
+
+TOKENS = [
+    "[CLS]",
+    "the",
+    "cat",
+    "sat",
+    "[SEP]",
+    "it",
+    "was",
+    "as",
+    "##leep",
+    ".",
+    "!",
+    "[SEP]",
+]
+SENTENCE_B = 5
+LAYERS, HEADS, LENGTH = 2, 12, len(TOKENS)
+TITLE = 'Attention of two layers, "by head" & token'
+VIEWS = {"head": head_view, "model": model_view}
+
+
+def weights(layers=LAYERS, heads=HEADS, length=LENGTH, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    scores = 3 * torch.randn(layers, 1, heads, length, length, generator=generator)
+    return tuple(torch.softmax(scores, -1))
+
+
+@pytest.fixture(params=VIEWS.values(), ids=VIEWS)
+def view(request):
+    return request.param
+
+
+def page_parameters(result):
+    return json.loads(re.search(r"const params = (.*);\n", result.page).group(1))
+
+
+def test_html_is_one_titled_lazy_iframe(view):
+    text = view(weights(), TOKENS, title=TITLE)._repr_html_()
+    tag = re.fullmatch(
+        r"<iframe ([^>]*?) srcdoc=\"[^\"]*\">[^<]*</iframe>", text, re.S
+    ).group(1)
+    assert 'class="bertviz"' in tag
+    assert 'loading="lazy"' in tag
+    assert 'width="100%"' in tag
+    assert html.unescape(re.search('title="(.*?)"', tag).group(1)) == TITLE
+
+
+def test_srcdoc_is_the_page(view):
+    result = view(weights(), TOKENS, title=TITLE)
+    srcdoc = re.search('srcdoc="([^"]*)"', result._repr_html_()).group(1)
+    assert html.unescape(srcdoc) == result.page
+    assert '<html lang="en">' in result.page
+
+
+def test_no_address_of_another_host(view):
+    text = view(weights(), TOKENS, SENTENCE_B, title=TITLE)._repr_html_()
+    assert re.findall(r"//\s*[\w.-]+\.\w|https?:|cdnjs|localhost", text) == []
+
+
+def test_the_same_weights_give_the_same_text(view):
+    first, second = (view(weights(), TOKENS, SENTENCE_B, title=TITLE) for _ in range(2))
+    assert first._repr_html_() == second._repr_html_()
+    assert (
+        repr(first) == repr(second) == f"View(title={TITLE!r}, height={first.height})"
+    )
+    assert first.page != view(weights(seed=1), TOKENS, SENTENCE_B, title=TITLE).page
+
+
+def test_differences_below_the_rounding_do_not_show(view):
+    even = [torch.full((1, HEADS, LENGTH, LENGTH), 1 / LENGTH)] * LAYERS
+    noisy = [layer + 1e-6 for layer in even]
+    assert view(even, TOKENS, title=TITLE).page == view(noisy, TOKENS, title=TITLE).page
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 3])
+def test_weights_are_rounded_and_stored_once(view, decimals):
+    attention = weights()
+    text = view(attention, TOKENS, SENTENCE_B, title=TITLE, decimals=decimals)
+    whole, *parts = page_parameters(text)["attention"]
+    expected = torch.cat(attention).double().mul(10**decimals).round()
+    assert torch.equal(torch.tensor(whole["attn"]).double(), expected)
+    assert [part["name"] for part in parts] == [
+        f"Sentence {a} -> Sentence {b}" for a, b in ("AA", "BB", "AB", "BA")
+    ]
+    assert not any("attn" in part for part in parts)
+
+
+def test_a_view_of_two_layers_is_small(view):
+    text = view(weights(), TOKENS, SENTENCE_B, title=TITLE)._repr_html_()
+    assert len(text.encode()) < 40_000
+
+
+def test_tokens_cannot_break_out_of_the_script(view):
+    tokens = [
+        "</script>",
+        "<b>",
+        "&amp;",
+        '"',
+        "'",
+        "\\",
+        "PYTHON_PARAMS",
+        "const params = 1;",
+        "句",
+    ]
+    result = view(weights(length=9), tokens, title=TITLE)
+    assert result.page.count("</script>") == 1
+    assert page_parameters(result)["attention"][0]["left_text"] == tokens
+
+
+def test_chosen_layers_and_heads():
+    result = head_view(
+        weights(4), TOKENS, title=TITLE, include_layers=(3, 1), layer=1, heads=[2]
+    )
+    parameters = page_parameters(result)
+    assert parameters["include_layers"] == [3, 1]
+    assert (parameters["layer"], parameters["heads"]) == (1, [2])
+    stored = torch.tensor(parameters["attention"][0]["attn"])
+    attention = torch.cat(weights(4)).double()
+    assert torch.equal(stored.double(), attention[[3, 1]].mul(100).round())
+    result = model_view(
+        weights(4), TOKENS, title=TITLE, include_layers=(3, 1), include_heads=[5]
+    )
+    stored = torch.tensor(page_parameters(result)["attention"][0]["attn"])
+    assert torch.equal(stored.double(), attention[[3, 1]][:, [5]].mul(100).round())
+
+
+def with_value(value):
+    attention = weights()
+    attention[1][0, 3, 2, 1] = value
+    return attention
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"title": " "}, ValueError, "title is ' '"),
+        ({"title": None}, ValueError, "title is None"),
+        ({"decimals": 0}, ValueError, "decimals is 0"),
+        ({"decimals": 2.0}, ValueError, "decimals is 2.0"),
+        ({"tokens": []}, ValueError, "tokens is"),
+        ({"tokens": "a text"}, ValueError, "tokens is 'a text'"),
+        (
+            {"tokens": TOKENS[1:]},
+            ValueError,
+            r"shape \(1, 12, 12, 12\), expected \(1, 12, 11, 11",
+        ),
+        ({"attention": None}, TypeError, 'NoneType.*attn_implementation="eager"'),
+        ({"attention": (None, None)}, TypeError, "output_attentions=True"),
+        ({"attention": weights()[0]}, TypeError, "attention is Tensor"),
+        ({"attention": ()}, ValueError, "attention is empty"),
+        (
+            {"attention": (weights()[0][0],)},
+            ValueError,
+            r"attention\[0\] has shape \(12, 12, 12",
+        ),
+        (
+            {"attention": (weights()[0].repeat(2, 1, 1, 1),)},
+            ValueError,
+            r"shape \(2, 12",
+        ),
+        (
+            {"attention": (weights()[0], weights(heads=3)[0])},
+            ValueError,
+            r"attention\[1\] has shape \(1, 3, 12, 12\), expected \(1, 12, 12, 12\)",
+        ),
+        (
+            {"attention": with_value(torch.nan)},
+            ValueError,
+            r"attention\[1\].*not finite",
+        ),
+        (
+            {"attention": with_value(torch.inf)},
+            ValueError,
+            r"attention\[1\].*not finite",
+        ),
+        (
+            {"attention": with_value(-0.5)},
+            ValueError,
+            r"attention\[1\].*negative weight, -0.5",
+        ),
+        (
+            {"attention": with_value(4.0)},
+            ValueError,
+            r"attention\[1\].*row that sums to [45]",
+        ),
+        (
+            {"sentence_b_start": 0},
+            ValueError,
+            "sentence_b_start is 0, expected 1 to 11",
+        ),
+        ({"sentence_b_start": 12}, ValueError, "sentence_b_start is 12"),
+        ({"include_layers": []}, ValueError, r"include_layers is \[\], .* 0 to 1"),
+        ({"include_layers": [2]}, ValueError, r"include_layers is \[2\]"),
+        ({"include_layers": [-1]}, ValueError, r"include_layers is \[-1\]"),
+        ({"include_layers": [1, 1]}, ValueError, r"include_layers is \[1, 1\]"),
+    ],
+)
+def test_wrong_input_is_named(view, change, error, message):
+    arguments = {"attention": weights(), "tokens": TOKENS, "title": TITLE} | change
+    with pytest.raises(error, match=message):
+        view(**arguments)
+
+
+def test_wrong_choice_of_layer_or_head_is_named():
+    with pytest.raises(
+        ValueError, match=r"layer is 1, expected one of the layers shown, \[0\]"
+    ):
+        head_view(weights(), TOKENS, title=TITLE, include_layers=[0], layer=1)
+    with pytest.raises(ValueError, match=r"heads is \[12\], .* 0 to 11"):
+        head_view(weights(), TOKENS, title=TITLE, heads=[12])
+    with pytest.raises(ValueError, match=r"include_heads is \[\]"):
+        model_view(weights(), TOKENS, title=TITLE, include_heads=[])
+
+
+# ---------------------------------------------------------------- the neuron view's page
+
+WIDTH = 8
+
+
+def vectors(seed, layers=LAYERS, heads=HEADS, length=LENGTH):
+    generator = torch.Generator().manual_seed(seed)
+    return tuple(2 * torch.randn(layers, 1, heads, length, WIDTH, generator=generator))
+
+
+def neurons(**options):
+    arguments = {"queries": vectors(0), "keys": vectors(1), "tokens": TOKENS}
+    return neuron_view(**arguments | {"title": TITLE} | options)
+
+
+def softmax_of(queries, keys):
+    scores = torch.einsum("bhid,bhjd->bhij", queries.double(), keys.double())
+    return torch.softmax(scores / WIDTH**0.5, -1)[0]  # (H, T, T)
+
+
+@pytest.mark.parametrize("decimals", [1, 2, 3])
+def test_neuron_view_stores_rounded_vectors_and_their_weights(decimals):
+    parameters = page_parameters(
+        neurons(include_layers=(1,), include_heads=(7, 2), decimals=decimals)
+    )
+    assert (parameters["layers"], parameters["heads"]) == ([1], [7, 2])
+    stored = parameters["attention"]["all"]
+    assert stored["left_text"] == stored["right_text"] == TOKENS
+    expected = {
+        "queries": vectors(0)[1][0],
+        "keys": vectors(1)[1][0],
+        "attn": softmax_of(vectors(0)[1], vectors(1)[1]),
+    }
+    for name, numbers in expected.items():
+        rounded_ones = torch.tensor(stored[name]).double() / 10**decimals
+        limit = 0.5 * 10**-decimals + 1e-6
+        assert rounded_ones.shape[0] == 1, name
+        assert (rounded_ones[0] - numbers[[7, 2]]).abs().max() <= limit, name
+
+
+def test_neuron_view_is_one_page_without_a_foreign_address():
+    first, second = neurons(), neurons()
+    assert first == second
+    assert isinstance(first, View)
+    text = first._repr_html_()
+    assert re.findall(r"//\s*[\w.-]+\.\w|https?:|cdnjs|localhost", text) == []
+    assert "window.bertviz_params" not in text
+    hostile = ["</script>", "<b>", *TOKENS[2:]]
+    assert neurons(tokens=hostile).page.count("</script>") == 1
+
+
+def test_neuron_view_of_four_heads_is_small():
+    view = neurons(include_layers=[0], include_heads=[0, 1, 2, 3])
+    assert len(view._repr_html_().encode()) < 60_000
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "message"),
+    [
+        ({"title": ""}, ValueError, "title is ''"),
+        ({"tokens": TOKENS[1:]}, ValueError, r"expected \(1, 12, 11, 11"),
+        ({"queries": None}, TypeError, "queries is NoneType"),
+        ({"keys": vectors(1)[0]}, TypeError, "keys is Tensor"),
+        ({"keys": [k[0] for k in vectors(1)]}, TypeError, "keys is list.*Dh"),
+        ({"keys": vectors(1, layers=1)}, ValueError, "queries have the shapes"),
+        ({"keys": vectors(1, heads=6)}, ValueError, "keys .*6, 12, 8"),
+        ({"queries": [q / 0 for q in vectors(0)]}, ValueError, "not finite"),
+        ({"include_layers": [2]}, ValueError, r"include_layers is \[2\]"),
+        ({"include_heads": [12]}, ValueError, r"include_heads is \[12\]"),
+        ({"include_heads": []}, ValueError, r"include_heads is \[\]"),
+        ({"decimals": 7}, ValueError, "decimals is 7"),
+    ],
+)
+def test_wrong_input_of_the_neuron_view_is_named(change, error, message):
+    with pytest.raises(error, match=message):
+        neurons(**change)
+
+
+# ---------------------------------------------------------------- in a real browser
+
+
+def vendor(folder):
+    """Copies both libraries out of their wheels, as the build of the book does."""
+    folder.mkdir(parents=True)
+    for package, name in (
+        ("mpld3", "d3.v5.min.js"),
+        ("xstatic-jquery", "jquery.min.js"),
+    ):
+        (file,) = (f for f in importlib.metadata.files(package) if f.name == name)
+        shutil.copy(file.locate(), folder / name)
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory):
+    """A small book at /q1_attention/ and a JupyterLab's libraries at /user/me/static/."""
+    root = tmp_path_factory.mktemp("site")
+    vendor(root / "_static" / "vendor")
+    vendor(root / "user" / "me" / "static")
+    (root / "q1_attention").mkdir()
+    with serve(root) as address:
+        yield root, address.rstrip("/")
+
+
+class Visit:
+    """One open page, with everything it asked for and complained about."""
+
+    def __init__(
+        self, browser, site, result, path="q1_attention/x.html", before="", **context
+    ):
+        root, address = site
+        file = root / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(
+            '<!DOCTYPE html><html lang="en"><meta charset="utf-8"><title>A page</title>'
+            '<link rel="icon" href="data:,"><meta name="viewport" content="width=device-width">'
+            f"<body>{before}{result._repr_html_()}</body></html>"
+        )
+        self.address = address
+        self.requests, self.problems = [], []
+        self.context = browser.new_context(
+            **{"viewport": {"width": 1280, "height": 900}} | context
+        )
+        self.page = self.context.new_page()
+        self.page.on("request", lambda request: self.requests.append(request.url))
+        self.page.on("pageerror", lambda error: self.problems.append(str(error)))
+        self.page.on(
+            "console",
+            lambda line: line.type in ("error", "warning") and self.note(line.text),
+        )
+        self.page.goto(f"{address}/{path}")
+        self.inside = self.page.frame_locator("iframe.bertviz")
+
+    def note(self, text):
+        self.problems.append(text)
+
+    @property
+    def frame(self):
+        return self.page.frames[1]
+
+    def opacities(self):
+        """Stroke opacities by head, left and right token, of all lines drawn."""
+        self.inside.locator("line").first.wait_for(state="attached")
+        return torch.tensor(
+            self.frame.evaluate(
+                """[...document.querySelectorAll(".headAttention")].map(head =>
+                     [...head.querySelectorAll(".tokenAttention")].map(token =>
+                       [...token.querySelectorAll("line")].map(
+                         line => +line.getAttribute("stroke-opacity"))))"""
+            ),
+            dtype=torch.float64,
+        )
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *error):
+        self.context.close()
+
+
+@pytest.fixture
+def visit(browser, site):
+    return functools.partial(Visit, browser, site)
+
+
+def rounded(attention):
+    return attention[0].double().mul(100).round().div(100)  # (H, T, T)
+
+
+def test_head_view_draws_the_weights_from_local_files_alone(visit):
+    with visit(head_view(weights(), TOKENS, SENTENCE_B, title=TITLE)) as seen:
+        torch.testing.assert_close(seen.opacities(), rounded(weights()[0]) / HEADS)
+        assert [url.removeprefix(seen.address) for url in seen.requests] == [
+            "/q1_attention/x.html",
+            "/_static/vendor/jquery.min.js",
+            "/_static/vendor/d3.v5.min.js",
+        ]
+        assert seen.problems == []
+        assert seen.page.locator("iframe").get_attribute("title") == TITLE
+        assert seen.frame.title() == TITLE
+
+
+def test_head_view_changes_layer_and_sentences(visit):
+    with visit(head_view(weights(), TOKENS, SENTENCE_B, title=TITLE)) as seen:
+        seen.inside.get_by_label("Layer").select_option("1")
+        torch.testing.assert_close(seen.opacities(), rounded(weights()[1]) / HEADS)
+        a, b = slice(None, SENTENCE_B), slice(SENTENCE_B, None)
+        for choice, rows, columns in [
+            ("Sentence A -> Sentence A", a, a),
+            ("Sentence B -> Sentence B", b, b),
+            ("Sentence A -> Sentence B", a, b),
+            ("Sentence B -> Sentence A", b, a),
+            ("All", slice(None), slice(None)),
+        ]:
+            seen.inside.get_by_label("Attention").select_option(choice)
+            expected = rounded(weights()[1])[:, rows, columns] / HEADS
+            torch.testing.assert_close(seen.opacities(), expected)
+            assert seen.inside.locator("#left text").all_text_contents() == TOKENS[rows]
+            assert (
+                seen.inside.locator("#right text").all_text_contents()
+                == TOKENS[columns]
+            )
+        assert seen.problems == []
+
+
+def test_hovering_a_token_shows_only_its_lines(visit):
+    with visit(head_view(weights(), TOKENS, title=TITLE)) as seen:
+        seen.inside.locator("#left text").nth(2).hover()
+        lines = seen.inside.locator('line[visibility="visible"]')
+        assert lines.count() == HEADS * LENGTH
+        assert {line.get_attribute("left-token-index") for line in lines.all()} == {"2"}
+        assert seen.inside.locator("#attention").get_attribute("visibility") == "hidden"
+        seen.page.mouse.move(1200, 800)
+        assert (
+            seen.inside.locator("#attention").get_attribute("visibility") == "visible"
+        )
+        assert seen.problems == []
+
+
+@pytest.mark.parametrize("by", ["click", "Enter", " "])
+def test_a_head_is_switched_by_mouse_and_keyboard(visit, by):
+    with visit(head_view(weights(), TOKENS, title=TITLE, heads=[1, 3, 4])) as seen:
+        button = seen.inside.get_by_role("button", name="Head 3", exact=True)
+        assert button.get_attribute("aria-pressed") == "true"
+        button.click() if by == "click" else button.press(by)
+        assert button.get_attribute("aria-pressed") == "false"
+        expected = torch.zeros(HEADS, LENGTH, LENGTH, dtype=torch.float64)
+        expected[[1, 4]] = rounded(weights()[0])[[1, 4]] / 2
+        torch.testing.assert_close(seen.opacities(), expected)
+        assert seen.problems == []
+
+
+@pytest.mark.parametrize("by", ["click", "Enter"])
+def test_model_view_draws_and_enlarges(visit, by):
+    with visit(model_view(weights(), TOKENS, SENTENCE_B, title=TITLE)) as seen:
+        lines = seen.inside.locator("g:not(.detail) > g > line")
+        lines.first.wait_for(state="attached")
+        assert lines.count() == LAYERS * HEADS * LENGTH**2
+        drawn = [
+            float(line)
+            for line in lines.evaluate_all(
+                "l => l.map(x => x.getAttribute('stroke-opacity'))"
+            )
+        ]
+        expected = torch.stack([rounded(layer) for layer in weights()])
+        torch.testing.assert_close(
+            torch.tensor(drawn, dtype=torch.float64), expected.flatten()
+        )
+        thumbnail = seen.inside.get_by_role(
+            "button", name="Layer 1, head 4", exact=True
+        )
+        thumbnail.click() if by == "click" else thumbnail.press(by)
+        assert seen.inside.locator("text.detail").text_content() == "Layer 1, Head 4"
+        assert seen.inside.locator(".attn-line-group line").count() == LENGTH**2
+        assert seen.problems == []
+
+
+def test_libraries_come_from_jupyterlab_inside_jupyterlab(visit):
+    settings = '<script id="jupyter-config-data" type="application/json">{"baseUrl": "/user/me/"}'
+    path = "user/me/lab/tree/q1_attention/x.html"
+    with visit(
+        head_view(weights(), TOKENS, title=TITLE), path, settings + "</script>"
+    ) as seen:
+        assert seen.opacities().shape == (HEADS, LENGTH, LENGTH)
+        assert [url.removeprefix(seen.address) for url in seen.requests[1:]] == [
+            "/user/me/static/jquery.min.js",
+            "/user/me/static/d3.v5.min.js",
+        ]
+        ground = seen.frame.evaluate("getComputedStyle(document.body).backgroundColor")
+        assert ground == "rgb(255, 255, 255)"
+        assert seen.problems == []
+
+
+def test_nothing_is_loaded_before_the_reader_comes_near(visit, view):
+    far = '<div style="height: 9000px"></div>'
+    with visit(view(weights(), TOKENS, title=TITLE), before=far) as seen:
+        seen.page.wait_for_timeout(300)
+        assert len(seen.requests) == 1
+        seen.page.locator("iframe").scroll_into_view_if_needed()
+        seen.inside.locator("line").first.wait_for(state="attached")
+        assert len(seen.requests) == 3
+
+
+def test_a_missing_library_is_said_in_the_page(visit):
+    path = "elsewhere/deeper/x.html"
+    with visit(head_view(weights(), TOKENS, title=TITLE), path) as seen:
+        seen.inside.get_by_text("could not load").wait_for()
+        assert "static heatmap" in seen.inside.locator("#vis").inner_text()
+
+
+def test_without_scripts_the_heatmap_is_named(visit, view):
+    with visit(view(weights(), TOKENS, title=TITLE), java_script_enabled=False) as seen:
+        fallback = seen.inside.locator("noscript")
+        assert "static heatmap" in fallback.text_content()
+        assert fallback.bounding_box()["height"] > 10
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_it_fits_the_screen_and_is_accessible(visit, view, width):
+    viewport = {"width": width, "height": 900}
+    with visit(
+        view(weights(), TOKENS, SENTENCE_B, title=TITLE), viewport=viewport
+    ) as seen:
+        seen.inside.locator("line").first.wait_for(state="attached")
+        assert seen.page.evaluate("document.documentElement.scrollWidth") <= width
+        if view is head_view:
+            assert seen.frame.evaluate(
+                "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+            )
+        findings = Axe().run(seen.frame).response["violations"]
+        grave = [
+            (f["id"], f["nodes"])
+            for f in findings
+            if f["impact"] in ("serious", "critical")
+        ]
+        assert grave == []
+
+
+def test_the_result_is_shown_by_ipython_without_a_warning(view):
+    from IPython.core.formatters import DisplayFormatter
+
+    result = view(weights(), TOKENS, title=TITLE)
+    assert isinstance(result, View)
+    data, _ = DisplayFormatter().format(result)
+    assert data == {"text/plain": repr(result), "text/html": result._repr_html_()}
+
+
+# ---------------------------------------------------------------- the neuron view in a browser
+
+
+def values(seen, selector):
+    return torch.tensor(
+        seen.frame.evaluate(
+            "s => [...document.querySelectorAll(s)].map(e => +e.dataset.value)",
+            selector,
+        ),
+        dtype=torch.float64,
+    )
+
+
+def visible_lines(seen):
+    group = "#collapsed .attn-line-group"
+    seen.inside.locator(f"{group} line").first.wait_for(state="attached")
+    return torch.tensor(
+        seen.frame.evaluate(
+            """g => [...document.querySelectorAll(g)].map(
+                 token => [...token.querySelectorAll("line")].map(
+                   line => +line.getAttribute("stroke-opacity")))""",
+            group,
+        ),
+        dtype=torch.float64,
+    )
+
+
+def test_neuron_view_draws_the_weights_of_the_chosen_layer_and_head(visit):
+    with visit(neurons(include_layers=[1, 0], include_heads=[5, 3])) as seen:
+        for layer, head in ((1, 5), (1, 3), (0, 3)):
+            seen.inside.get_by_label("Layer").select_option(label=str(layer))
+            seen.inside.get_by_label("Head").select_option(label=str(head))
+            expected = softmax_of(vectors(0)[layer], vectors(1)[layer])[head]
+            torch.testing.assert_close(
+                visible_lines(seen), expected, atol=0.0051, rtol=0
+            )
+        assert [url.removeprefix(seen.address) for url in seen.requests[1:]] == [
+            "/_static/vendor/jquery.min.js",
+            "/_static/vendor/d3.v5.min.js",
+        ]
+        assert seen.problems == []
+        ground = "[...document.querySelectorAll('body, body *')].map(box => " + (
+            "getComputedStyle(box).backgroundColor).filter(c => c === 'rgb(255, 255, 255)')"
+        )
+        frame = seen.page.frames[1]
+        assert frame.evaluate(f"{ground}.length") == 0  # black on a dark page
+
+
+@pytest.mark.parametrize("by", ["hover", "focus"])
+def test_a_token_shows_its_products_and_scores(visit, by):
+    with visit(neurons(include_layers=[0], include_heads=[4])) as seen:
+        seen.inside.get_by_label("queries and keys").check()
+        token = seen.inside.locator("#expanded #leftText text.token").nth(2)
+        token.hover() if by == "hover" else token.focus()
+        query, keys = vectors(0)[0][0, 4, 2].double(), vectors(1)[0][0, 4].double()
+        query, keys = (x.mul(100).round().div(100) for x in (query, keys))
+        drawn = values(seen, "#product .element").view(LENGTH, WIDTH)
+        torch.testing.assert_close(drawn, query * keys)
+        scores = values(seen, "#dotproducts .dotproduct")
+        torch.testing.assert_close(scores, keys @ query / WIDTH**0.5)
+        assert seen.problems == []
+
+
+def test_queries_and_keys_open_and_close_by_box_and_by_sign(visit):
+    with visit(neurons(include_layers=[0], include_heads=[4])) as seen:
+        box = seen.inside.get_by_label("queries and keys")
+        expanded = seen.inside.locator("#expanded")
+        assert expanded.get_attribute("visibility") == "hidden"
+        box.check()
+        assert expanded.get_attribute("visibility") == "visible"
+        for group, checked in (("#expanded", False), ("#collapsed", True)):
+            sign = seen.inside.locator(f"{group} #leftText rect:not(.highlight)")
+            sign.first.click()
+            assert box.is_checked() is checked
+        assert expanded.get_attribute("visibility") == "visible"
+        assert seen.problems == []
+
+
+def test_a_box_ticked_before_the_scripts_came_counts(visit):
+    with visit(neurons(include_layers=[0], include_heads=[4])) as seen:
+        expanded = seen.inside.locator("#expanded")
+        expanded.wait_for(state="attached")
+        waiting = []
+        seen.page.route("**/d3.v5.min.js", lambda route: waiting.append(route))
+        seen.page.reload(wait_until="commit")
+        seen.inside.get_by_label("queries and keys").check()
+        assert expanded.count() == 0
+        waiting[0].continue_()
+        expanded.wait_for(state="attached")
+        assert expanded.get_attribute("visibility") == "visible"
+        assert seen.inside.get_by_label("queries and keys").is_checked()
+        assert seen.problems == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+@pytest.mark.parametrize("opened", [False, True])
+def test_the_neuron_view_fits_and_is_accessible(visit, width, opened):
+    viewport = {"width": width, "height": 900}
+    with visit(neurons(include_heads=[0, 1]), viewport=viewport) as seen:
+        seen.inside.locator("#collapsed line").first.wait_for(state="attached")
+        seen.inside.get_by_label("queries and keys").set_checked(opened)
+        assert seen.frame.evaluate(
+            "document.documentElement.scrollWidth <= document.documentElement.clientWidth"
+        )
+        findings = Axe().run(seen.frame).response["violations"]
+        grave = [
+            (f["id"], f["nodes"])
+            for f in findings
+            if f["impact"] in ("serious", "critical")
+        ]
+        assert grave == []
+
+
+def test_the_neuron_view_without_libraries_or_scripts_says_so(visit):
+    with visit(neurons(), "elsewhere/deeper/n.html") as seen:
+        seen.inside.get_by_text("could not load").wait_for()
+    with visit(neurons(), java_script_enabled=False) as seen:
+        assert "static heatmap" in seen.inside.locator("noscript").text_content()
