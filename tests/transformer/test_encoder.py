@@ -409,8 +409,8 @@ TINY = TransformerConfig.tiny
         (lambda: TINY(num_decoder_layers=0), ValueError, "num_decoder_layers"),
         (lambda: TINY(dropout=1.5), ValueError, r"dropout must lie in 0\.\.1, got 1.5"),
         (lambda: TINY(attention_dropout=-1), ValueError, "attention_dropout .*got -1"),
-        (lambda: TINY(num_heads=5), ValueError, "d_model=12, num_heads=5"),
-        (lambda: TINY(d_model=9), ValueError, "even.* got d_model=9"),
+        (lambda: TINY(num_heads=5), ValueError, "num_heads=5 .*d_model=12"),
+        (lambda: TINY(d_model=9), ValueError, "even d_model, got 9"),
         (lambda: TINY(positions="rotary"), ValueError, "sinusoid.*got 'rotary'"),
         (lambda: sinusoids(0, 4), ValueError, "length=0"),
         (lambda: sinusoids(3, 5), ValueError, "d_model=5"),
@@ -438,7 +438,7 @@ TINY = TransformerConfig.tiny
         (
             lambda: Encoder(TINY())(torch.zeros(1, 3, 8)),
             ValueError,
-            r"\[B, length, 12\].* got \[1, 3, 8\]",
+            r"states .*\[B, S, 12\], got \[1, 3, 8\]",
         ),
         (
             lambda: Encoder(TINY())(torch.zeros(1, 3, 12), torch.ones(1, 1, 3)),

@@ -9,13 +9,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bertbook.attention.scores import masked_softmax, scaled_dot_score
+from bertbook.attention.scores import scaled_dot_product_attention
+from bertbook.shared.checks import check_mask, check_sizes, check_states
 
 __all__ = [
     "MultiHeadAttention",
-    "check_rows",
-    "check_sizes",
-    "check_states",
     "mask_for_heads",
     "merge_heads",
     "mix_values",
@@ -32,18 +30,9 @@ def split_heads(states: Tensor, num_heads: int) -> Tensor:
 
     Returns:
         ``[B, H, T, Dh]``.
-
-    Raises:
-        ValueError: if ``states`` is not three-dimensional or H does not divide D.
     """
-    if states.dim() != 3:
-        raise ValueError(f"states must have shape [B, T, D], got {list(states.shape)}")
-    if num_heads < 1 or states.shape[-1] % num_heads:
-        raise ValueError(
-            f"a width of {states.shape[-1]} cannot be cut into {num_heads} equal heads"
-        )
     # The head becomes a batch dimension; a plain view to [B, H, T, Dh] would mix the tokens.
-    return states.unflatten(-1, (num_heads, -1)).transpose(1, 2)  # [B, H, T, Dh]
+    return states.unflatten(-1, (num_heads, -1)).transpose(-3, -2)  # [B, H, T, Dh]
 
 
 def merge_heads(states: Tensor) -> Tensor:
@@ -54,156 +43,61 @@ def merge_heads(states: Tensor) -> Tensor:
 
     Returns:
         ``[B, T, D]``.
-
-    Raises:
-        ValueError: if ``states`` is not four-dimensional.
     """
-    if states.dim() != 4:
-        raise ValueError(
-            f"states must have shape [B, H, T, Dh], got {list(states.shape)}"
-        )
-    return states.transpose(1, 2).flatten(-2)  # [B, T, D]
+    return states.transpose(-3, -2).flatten(-2)  # [B, T, D]
 
 
-def check_states(hidden_states: Tensor, source: Tensor, d_model: int) -> None:
-    """Refuse token vectors that multi-head attention cannot use, naming what is wrong.
+def mask_for_heads(attention_mask: Tensor | None) -> Tensor | None:
+    """Give a mask ``[B, T, S]`` a dimension for the heads; others stay as they are.
 
-    Args:
-        hidden_states: should be ``[B, T, D]``.
-        source: should be ``[B, S, D]``.
-        d_model: D.
-
-    Raises:
-        TypeError: if one of them is not floating point, such as token ids.
-        ValueError: if a shape does not fit.
-    """
-    for name, states in {
-        "hidden_states": hidden_states,
-        "key_value_states": source,
-    }.items():
-        if states.dim() != 3 or states.shape[-1] != d_model or states.shape[1] < 1:
-            raise ValueError(
-                f"{name} must have shape [B, length, {d_model}] with at least one token, "
-                f"got {list(states.shape)}"
-            )
-        if not states.is_floating_point():
-            raise TypeError(f"{name} must be floating point, got {states.dtype}")
-    if hidden_states.shape[0] != source.shape[0]:
-        raise ValueError(
-            f"the batches differ: hidden_states {list(hidden_states.shape)}, "
-            f"key_value_states {list(source.shape)}"
-        )
-
-
-def mask_for_heads(attention_mask: Tensor | None, shape: torch.Size) -> Tensor | None:
-    """Bring a mask to four dimensions, so that it means the same for every head.
+    By the rules of broadcasting it would else be read as ``[H, T, S]``.
 
     Args:
         attention_mask: boolean; ``[B, H, T, S]``, ``[B, T, S]`` (as
-            :func:`bertbook.attention.scores.padding_mask` makes it, for all heads alike) or ``[T,
-            S]`` (as :func:`bertbook.attention.scores.causal_mask` makes it); each size may also be
-            1.
-        shape: of the scores, ``[B, H, T, S]``.
+            :func:`~bertbook.attention.scores.padding_mask` makes it, for all heads alike) or
+            ``[T, S]`` (as :func:`~bertbook.attention.scores.causal_mask` makes it); each size may
+            also be 1.
 
     Returns:
-        A mask that broadcasts to ``shape``, or ``None`` if there is none.
-
-    Raises:
-        ValueError: if the mask does not fit. A padding mask ``[B, S]`` needs a dimension for the
-            queries: ``mask[:, None, :]``.
+        A mask that broadcasts to ``[B, H, T, S]``, or ``None`` if there is none.
     """
-    if attention_mask is None:
-        return None
-    # By the rules of broadcasting [B, T, S] would be read as [H, T, S].
-    mask = attention_mask.unsqueeze(1) if attention_mask.dim() == 3 else attention_mask
-    fits = mask.dim() in (2, 4) and all(
-        size in (1, full)
-        for size, full in zip(reversed(mask.shape), reversed(shape), strict=False)
-    )
-    if not fits:
-        raise ValueError(
-            f"attention_mask of shape {list(attention_mask.shape)} does not fit the scores "
-            f"{list(shape)}: expected [B, H, T, S], [B, T, S] or [T, S], each size possibly 1"
-        )
-    return mask
-
-
-def check_rows(mask: Tensor | None) -> None:
-    """Refuse a mask that is not boolean or leaves a query without any key.
-
-    Args:
-        mask: ``[..., T, S]`` or ``None``; its sizes of one need not be spread out.
-
-    Raises:
-        TypeError: if the mask is not boolean.
-        ValueError: if a row allows nothing: the softmax over it would be 0/0.
-    """
-    if mask is None:
-        return
-    if mask.dtype != torch.bool:
-        raise TypeError(
-            f"attention_mask must be boolean with True = may look, got {mask.dtype}; "
-            "turn a 0/1 mask into one by mask.bool()"
-        )
-    empty = ~mask.any(dim=-1)
-    if empty.any():
-        raise ValueError(
-            f"{int(empty.sum())} of {empty.numel()} rows of attention_mask allow no key at all, "
-            f"the first at index {empty.nonzero()[0].tolist()}; is the mask inverted?"
-        )
-
-
-def check_sizes(d_model: int, num_heads: int, d_k: int | None) -> None:
-    """Refuse sizes that heads cannot have.
-
-    Raises:
-        ValueError: if a size is not positive, or the heads do not divide the width.
-    """
-    if d_model < 1 or num_heads < 1 or d_model % num_heads:
-        raise ValueError(
-            "d_model must be a positive multiple of num_heads, "
-            f"got d_model={d_model}, num_heads={num_heads}"
-        )
-    if d_k is not None and d_k < 1:
-        raise ValueError(f"d_k must be at least 1, got {d_k}")
+    if attention_mask is None or attention_mask.dim() != 3:
+        return attention_mask
+    return attention_mask[:, None]  # [B, 1, T, S]
 
 
 def mix_values(
     query: Tensor,
     key: Tensor,
     value: Tensor,
-    mask: Tensor | None,
-    dropout: nn.Dropout,
-    return_weights: bool,
+    attention_mask: Tensor | None = None,
+    dropout: float = 0.0,
+    return_weights: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Mean of the values under each query's weights, by formula or by PyTorch's fused kernel.
+    """Attention by formula, or by PyTorch's fused kernel where nobody needs the weights.
 
-    The kernel computes the same and never stores the scores; it is taken where nobody asks for
-    the weights and none is dropped.
+    The kernel computes the same and never stores the weights.
 
     Args:
         query: ``[B, H, T, Dh]``.
         key: ``[B, H, S, Dh]``.
         value: ``[B, H, S, Dh]``.
-        mask: boolean, broadcastable to ``[B, H, T, S]``, or ``None``.
-        dropout: of the weights.
+        attention_mask: boolean, broadcastable to ``[B, H, T, S]``, or ``None``.
+        dropout: probability with which a weight is set to zero.
         return_weights: whether the weights are needed.
 
     Returns:
         ``[B, H, T, Dh]``, and the weights ``[B, H, T, S]`` or ``None``.
-
-    Raises:
-        TypeError: if the mask is not boolean.
-        ValueError: if a query may look at no key.
     """
-    # PyTorch 2.13's fused gradient in bfloat16 is slower than the two products on a CPU.
+    # The kernel's gradient in bfloat16 takes three times as long as the products' (PyTorch 2.13,
+    # CPU).
     slow = query.dtype == torch.bfloat16 and torch.is_grad_enabled()
-    check_rows(mask)
-    if return_weights or slow or (dropout.training and dropout.p > 0):
-        scores = scaled_dot_score(query, key)  # [B, H, T, S]
-        weights = dropout(masked_softmax(scores, mask))  # [B, H, T, S]
-        return weights @ value, weights if return_weights else None
-    return F.scaled_dot_product_attention(query, key, value, mask), None
+    if not (return_weights or dropout or slow):
+        return F.scaled_dot_product_attention(query, key, value, attention_mask), None
+    context, weights = scaled_dot_product_attention(
+        query, key, value, attention_mask, dropout
+    )
+    return context, weights if return_weights else None
 
 
 class MultiHeadAttention(nn.Module):
@@ -237,7 +131,9 @@ class MultiHeadAttention(nn.Module):
         bias: bool = True,
     ):
         super().__init__()
-        check_sizes(d_model, num_heads, d_k)
+        check_sizes(d_model=d_model, num_heads=num_heads, d_k=1 if d_k is None else d_k)
+        if d_model % num_heads:
+            raise ValueError(f"num_heads={num_heads} does not divide d_model={d_model}")
         self.num_heads = num_heads
         d_keys = d_model if d_k is None else num_heads * d_k
         self.query = nn.Linear(d_model, d_keys, bias=bias)
@@ -252,7 +148,7 @@ class MultiHeadAttention(nn.Module):
         key_value_states: Tensor | None = None,
         attention_mask: Tensor | None = None,
         return_weights: bool = False,
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Let every token gather, in each head, from the tokens that the mask allows.
 
         Args:
@@ -260,20 +156,24 @@ class MultiHeadAttention(nn.Module):
             key_value_states: ``[B, S, D]``, where keys and values come from; ``None`` means
                 ``hidden_states`` (self-attention).
             attention_mask: boolean, ``True`` = may look; see :func:`mask_for_heads`.
-            return_weights: whether the weights are returned as well.
+            return_weights: whether the weights are needed.
 
         Returns:
-            Output ``[B, T, D]``, or ``(output, weights)`` with weights ``[B, H, T, S]`` as they
-            were used: each row sums to one, except in training, where dropout has been applied.
+            Output ``[B, T, D]``, and the weights ``[B, H, T, S]`` as they were used, or ``None``:
+            each row sums to one, except in training, where dropout has been applied.
 
         Raises:
-            TypeError: if the mask is not boolean.
+            TypeError: if states are not floating point, or the mask is not boolean.
             ValueError: if a shape does not fit, or a query may look at no key.
         """
         source = hidden_states if key_value_states is None else key_value_states
-        check_states(hidden_states, source, self.query.in_features)
+        width, mask = self.query.in_features, mask_for_heads(attention_mask)
+        check_states("hidden_states", hidden_states, "B", "T", width)
+        check_states("key_value_states", source, len(hidden_states), "S", width)
+        sizes = hidden_states.shape[1], source.shape[1]  # T, S
+        check_mask(mask, (len(source), self.num_heads, *sizes))
         key, value = self.keys_and_values(source)  # [B, H, S, Dh] each
-        return self.attend(hidden_states, key, value, attention_mask, return_weights)
+        return self.attend(hidden_states, key, value, mask, return_weights)
 
     def keys_and_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Project tokens to what they are found by and what they hand over.
@@ -296,28 +196,22 @@ class MultiHeadAttention(nn.Module):
         value: Tensor,
         attention_mask: Tensor | None = None,
         return_weights: bool = False,
-    ) -> Tensor | tuple[Tensor, Tensor]:
+    ) -> tuple[Tensor, Tensor | None]:
         """Let every token gather from keys and values that are there already.
 
         Args:
             hidden_states: ``[B, T, D]``, where the queries come from.
             key: ``[B, H, S, Dh]``.
             value: ``[B, H, S, Dh]``.
-            attention_mask: as in :meth:`forward`.
+            attention_mask: boolean, broadcastable to ``[B, H, T, S]``.
             return_weights: as in :meth:`forward`.
 
         Returns:
             As :meth:`forward`.
-
-        Raises:
-            TypeError: as :meth:`forward`.
-            ValueError: as :meth:`forward`.
         """
         query = split_heads(self.query(hidden_states), self.num_heads)  # [B, H, T, Dh]
-        shape = (*query.shape[:-1], key.shape[-2])  # [B, H, T, S]
-        mask = mask_for_heads(attention_mask, shape)  # [B, H, T, S] or with ones
+        dropout = self.dropout.p if self.training else 0.0
         context, weights = mix_values(
-            query, key, value, mask, self.dropout, return_weights
-        )
-        output = self.output(merge_heads(context))  # [B, T, D]
-        return (output, weights) if return_weights else output
+            query, key, value, attention_mask, dropout, return_weights
+        )  # [B, H, T, Dh], [B, H, T, S]
+        return self.output(merge_heads(context)), weights

@@ -225,12 +225,12 @@ class AttentionRecall(nn.Module):
             self.attention.key(hidden),
             self.attention.value(hidden),
         )  # [B, n, D]
-        mixed = scaled_dot_product_attention(query, key, value)  # [B, 1, D]
+        mixed, _ = scaled_dot_product_attention(query, key, value)  # [B, 1, D]
         return self.classifier(self.output(mixed[:, 0]))  # [B, 8]
 
     def weights(self, tokens: Tensor) -> Tensor:
         """Tokens ``[B, n]`` → attention weights of every position ``[B, n, n]``."""
-        return self.attention(self.embedding(tokens), return_weights=True)[1]
+        return self.attention(self.embedding(tokens))[1]
 
 
 # Per number of items: widths that make the numbers of parameters equal to within 2 %.

@@ -3,13 +3,13 @@
 B batch   S length   P positions
 """
 
+import torch
 from torch import Tensor
 
-from bertbook.attention.multi_head import check_rows
 from bertbook.bert.config import BertConfig
-from bertbook.shared.checks import check_symbols
+from bertbook.shared.checks import check_mask, check_symbols
 
-__all__ = ["check_numbers", "mask_of_keys"]
+__all__ = ["check_key_mask", "check_numbers", "mask_of_keys"]
 
 
 def check_numbers(
@@ -50,6 +50,41 @@ def check_numbers(
             )
 
 
+def check_key_mask(mask: Tensor, batch: int, length: int) -> None:
+    """Refuse a mask that a tokenizer would not make, naming what is wrong.
+
+    Args:
+        mask: should be as :func:`mask_of_keys` takes it.
+        batch: B.
+        length: S.
+
+    Raises:
+        TypeError: if the mask is floating point, such as one that is added to the scores.
+        ValueError: if its shape does not fit, it holds other numbers, or a row allows no key.
+    """
+    if torch.compiler.is_compiling():
+        return
+    full = [batch, length, length]
+    by_query = mask.dim() == 3 and mask.shape[-1] == length
+    if by_query:
+        sizes = zip(mask.shape, full, strict=True)
+        by_query = all(size in (1, whole) for size, whole in sizes)
+    if not by_query and list(mask.shape) != [batch, length]:
+        raise ValueError(
+            f"attention_mask must have shape [B, S] = {[batch, length]} or [B, S, S] = "
+            f"{full}, got {list(mask.shape)}; one [S, S] for all is mask[None]"
+        )
+    if mask.is_floating_point() or mask.is_complex():
+        raise TypeError(
+            f"attention_mask must be boolean or hold integers 0 and 1, got {mask.dtype}"
+        )
+    if not ((mask == 0) | (mask == 1)).all():
+        raise ValueError(
+            f"attention_mask must hold 0 and 1, got {mask.unique().tolist()[:5]}"
+        )
+    check_mask(mask.bool() if by_query else mask.bool()[:, None], full)
+
+
 def mask_of_keys(mask: Tensor | None, batch: int, length: int) -> Tensor | None:
     """Bring a tokenizer's mask, or one with a row for each query, to the form of the scores.
 
@@ -60,34 +95,16 @@ def mask_of_keys(mask: Tensor | None, batch: int, length: int) -> Tensor | None:
         length: S.
 
     Returns:
-        Boolean ``[B, 1, 1, S]`` or ``[B, 1, S, S]``, or ``None`` if nothing is forbidden: fused
-        attention is faster without a mask.
+        Boolean ``[B, 1, 1, S]`` or ``[B, 1, S, S]``, or ``None`` if nothing is forbidden: attention
+        is faster without a mask.
 
     Raises:
-        TypeError: if the mask is floating point, such as one that is added to the scores.
-        ValueError: if its shape does not fit, it holds other numbers, or a row allows no key.
+        TypeError: as :func:`check_key_mask`.
+        ValueError: likewise.
     """
     if mask is None:
         return None
-    by_query = mask.dim() == 3 and all(
-        size in allowed
-        for size, allowed in zip(
-            mask.shape, ((1, batch), (1, length), (length,)), strict=True
-        )
-    )
-    if not by_query and mask.shape != (batch, length):
-        raise ValueError(
-            f"attention_mask must have shape [B, S] = {[batch, length]} or [B, S, S] = "
-            f"{[batch, length, length]}, got {list(mask.shape)}; one [S, S] for all is mask[None]"
-        )
-    if mask.is_floating_point() or mask.is_complex():
-        raise TypeError(
-            f"attention_mask must be boolean or hold integers 0 and 1, got {mask.dtype}"
-        )
-    if not ((mask == 0) | (mask == 1)).all():
-        raise ValueError(
-            f"attention_mask must hold 0 and 1, got {mask.unique().tolist()[:5]}"
-        )
-    mask = mask.bool()[:, None] if by_query else mask.bool()[:, None, None]
-    check_rows(mask)
-    return None if mask.all() else mask  # [B, 1, 1 or S, S]
+    check_key_mask(mask, batch, length)
+    mask = mask.bool()[:, None] if mask.dim() == 3 else mask.bool()[:, None, None]
+    unknown = torch.compiler.is_compiling()  # what a tensor holds would cut the graph
+    return mask if unknown or not mask.all() else None  # [B, 1, 1 or S, S]

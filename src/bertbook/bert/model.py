@@ -12,8 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bertbook.attention.multi_head import merge_heads, split_heads
-from bertbook.attention.scores import dot_score, masked_softmax
+from bertbook.attention.multi_head import merge_heads, mix_values, split_heads
 from bertbook.bert.config import BertConfig, parameter_table
 from bertbook.bert.inputs import check_numbers, mask_of_keys
 from bertbook.bert.loading import FromPretrained, initialise
@@ -90,9 +89,6 @@ class BertSelfAttention(nn.Module):
     ) -> tuple[Tensor, Tensor | None]:
         """Let every token gather from the tokens that the mask allows.
 
-        Without dropout and without a wish for the weights PyTorch's fused attention computes the
-        same and never stores the scores.
-
         Args:
             states: ``[B, S, D]``.
             attention_mask: boolean ``[B, 1, 1 or S, S]``, ``True`` = may look, or ``None``.
@@ -105,17 +101,13 @@ class BertSelfAttention(nn.Module):
         query = split_heads(self.query(states), self.num_heads)  # [B, H, S, Dh]
         key = split_heads(self.key(states), self.num_heads)  # [B, H, S, Dh]
         value = split_heads(self.value(states), self.num_heads)  # [B, H, S, Dh]
-        weights = None
-        if output_attentions or (self.training and self.dropout.p > 0):
-            # The factor comes last, as in the library: its float32 result to the last bit.
-            scores = dot_score(query, key) * query.shape[-1] ** -0.5  # [B, H, S, S]
-            weights = self.dropout(masked_softmax(scores, attention_mask))
-            context = weights @ value  # [B, H, S, Dh]
-        else:
-            context = F.scaled_dot_product_attention(query, key, value, attention_mask)
+        dropout = self.dropout.p if self.training else 0.0
+        context, weights = mix_values(
+            query, key, value, attention_mask, dropout, output_attentions
+        )  # [B, H, S, Dh], [B, H, S, S]
         if head_mask is not None:
             context = context * head_mask[:, None, None]  # [B, H, S, Dh]
-        return merge_heads(context), weights if output_attentions else None
+        return merge_heads(context), weights
 
 
 class BertSelfOutput(nn.Module):

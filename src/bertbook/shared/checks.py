@@ -1,13 +1,36 @@
-"""What is refused, and in which words."""
+"""What is refused, and in which words: each model checks its inputs once, where they enter.
+
+Under ``torch.compile`` nothing is checked: a question about the numbers in a tensor would cut the
+graph in two. ``B`` batch   ``T`` queries   ``S`` keys   ``D`` model width
+"""
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
 
-__all__ = ["check_symbols"]
+__all__ = [
+    "check_lengths",
+    "check_mask",
+    "check_sizes",
+    "check_states",
+    "check_symbols",
+]
+
+
+def check_sizes(**sizes: int) -> None:
+    """Refuse a size below one.
+
+    Raises:
+        ValueError: it names the size.
+    """
+    for name, size in sizes.items():
+        if size < 1:
+            raise ValueError(f"{name} must be at least 1, got {size}")
 
 
 def check_symbols(name: str, symbols: Tensor, vocabulary: int) -> None:
-    """Refuse what is no batch of symbols, naming what is wrong.
+    """Refuse what is not a batch of symbols.
 
     Args:
         name: of the argument, for the message.
@@ -18,6 +41,8 @@ def check_symbols(name: str, symbols: Tensor, vocabulary: int) -> None:
         TypeError: if the symbols are not ``torch.long``.
         ValueError: if the shape is another, or a symbol is not in the vocabulary.
     """
+    if torch.compiler.is_compiling():
+        return
     if symbols.dim() != 2 or symbols.numel() == 0:
         raise ValueError(
             f"{name} must have shape [B, length], got {list(symbols.shape)}"
@@ -28,4 +53,92 @@ def check_symbols(name: str, symbols: Tensor, vocabulary: int) -> None:
         raise ValueError(
             f"{name} must hold numbers in 0..{vocabulary - 1}, got "
             f"{symbols.min().item()}..{symbols.max().item()}"
+        )
+
+
+def check_lengths(lengths: Tensor, longest: int) -> None:
+    """Refuse what cannot be the lengths of a batch.
+
+    Args:
+        lengths: should be ``[B]``, whole numbers in 1..``longest``.
+        longest: the length that the batch is padded to.
+
+    Raises:
+        TypeError: if they are not integers.
+        ValueError: if the shape is another, or a length is not in that range.
+    """
+    if torch.compiler.is_compiling():
+        return
+    if (
+        lengths.dtype == torch.bool
+        or lengths.is_floating_point()
+        or lengths.is_complex()
+    ):
+        raise TypeError(f"lengths must hold integers, got {lengths.dtype}")
+    if lengths.dim() != 1:
+        raise ValueError(f"lengths must have shape [B], got {list(lengths.shape)}")
+    wrong = lengths[(lengths < 1) | (lengths > longest)]
+    if len(wrong):
+        raise ValueError(f"lengths must lie in 1..{longest}, got {wrong.tolist()}")
+
+
+def check_states(name: str, states: Tensor, *shape: int | str) -> None:
+    """Refuse what are not token vectors.
+
+    Args:
+        name: of the argument, for the message.
+        states: should be of that shape, floating point, with at least one token.
+        shape: such as ``B, "length", D``, a word for a size that may be any; ``"..."`` in front
+            stands for any number of sizes.
+
+    Raises:
+        TypeError: if the states are not floating point, such as token ids.
+        ValueError: if the shape is another.
+    """
+    sizes = shape[1:] if shape[0] == "..." else shape
+    given = states.shape[len(states.shape) - len(sizes) :]
+    right = states.dim() == len(sizes) or (
+        shape[0] == "..." and len(given) == len(sizes)
+    )
+    if not right or any(
+        size < 1 or (size != wanted and not isinstance(wanted, str))
+        for size, wanted in zip(given, sizes, strict=True)
+    ):
+        wanted = ", ".join(str(size) for size in shape)
+        raise ValueError(f"{name} must have shape [{wanted}], got {list(states.shape)}")
+    if not states.is_floating_point():
+        raise TypeError(f"{name} must be floating point, got {states.dtype}")
+
+
+def check_mask(mask: Tensor | None, shape: Sequence[int]) -> None:
+    """Refuse a mask that does not fit the scores, or leaves a query without any key.
+
+    Args:
+        mask: should be boolean, ``True`` = may look, with the last sizes of ``shape`` or 1.
+        shape: of the scores, such as ``[B, H, T, S]``.
+
+    Raises:
+        TypeError: if the mask is not boolean.
+        ValueError: if it does not fit, or a row allows no key: the softmax over it is 0/0.
+    """
+    if mask is None or torch.compiler.is_compiling():
+        return
+    if mask.dtype != torch.bool:
+        raise TypeError(
+            f"attention_mask must be boolean with True = may look, got {mask.dtype}; "
+            "turn a 0/1 mask into one by mask.bool()"
+        )
+    sizes = zip(reversed(mask.shape), reversed(shape), strict=False)
+    fits = 2 <= mask.dim() <= len(shape) and all(
+        size in (1, full) for size, full in sizes
+    )
+    if not fits:
+        raise ValueError(
+            f"attention_mask of shape {list(mask.shape)} does not fit the scores, {list(shape)}"
+        )
+    empty = ~mask.any(dim=-1)
+    if empty.any():
+        raise ValueError(
+            f"{int(empty.sum())} of {empty.numel()} rows of attention_mask allow no key at all, "
+            f"the first at index {empty.nonzero()[0].tolist()}; is the mask inverted?"
         )

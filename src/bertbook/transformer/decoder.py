@@ -9,8 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bertbook.attention.multi_head import check_states
+from bertbook.attention.multi_head import mask_for_heads
 from bertbook.attention.scores import causal_mask
+from bertbook.shared.checks import check_mask, check_states
 from bertbook.shared.symbols import PAD
 from bertbook.transformer.encoder import (
     AddNorm,
@@ -40,6 +41,11 @@ class LayerCache:
     def __init__(self, memory: tuple[Tensor, Tensor]):
         self.memory = memory
         self.past: tuple[Tensor, Tensor] | None = None
+
+    @property
+    def length(self) -> int:
+        """How many tokens there are so far."""
+        return 0 if self.past is None else self.past[0].shape[2]
 
     def append(self, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
         """Add those of new tokens; return those of all tokens, ``[B, H, T, Dh]`` each."""
@@ -82,38 +88,37 @@ class DecoderLayer(nn.Module):
         memory_mask: Tensor | None = None,
         cache: LayerCache | None = None,
         return_weights: bool = False,
-    ):
+    ) -> tuple[Tensor, Tensor | None, Tensor | None]:
         """One layer.
 
         Args:
             states: ``[B, T, D]``; with a cache only those of the new tokens.
             memory: output of the last encoder layer, ``[B, S, D]``.
-            mask: of the self-attention, such as the causal ``[T, T]``.
-            memory_mask: of the cross-attention, such as ``[B, 1, S]``.
+            mask: of the self-attention, broadcastable to ``[B, H, T, T]``, such as the causal.
+            memory_mask: of the cross-attention, broadcastable to ``[B, H, T, S]``.
             cache: keys and values of earlier tokens; those of the new ones are added.
-            return_weights: whether the weights are returned as well.
+            return_weights: whether the weights are needed.
 
         Returns:
             States ``[B, T, D]``, and the weights of the self-attention ``[B, H, T, T]`` and of
-            the cross-attention ``[B, H, T, S]`` (``None`` each unless asked for).
+            the cross-attention ``[B, H, T, S]``, or ``None`` twice.
         """
         inner = self.attention_norm.before(states)
-        check_states(inner, memory, self.self_attention.query.in_features)
         key, value = self.self_attention.keys_and_values(inner)  # [B, H, T, Dh]
         if cache is not None:
             key, value = cache.append(key, value)
-        update = self.self_attention.attend(inner, key, value, mask, return_weights)
-        update, self_weights = update if return_weights else (update, None)
+        update, self_weights = self.self_attention.attend(
+            inner, key, value, mask, return_weights
+        )
         states = self.attention_norm.after(states, update)
 
         inner = self.cross_norm.before(states)
         key, value = (
             cache.memory if cache else self.cross_attention.keys_and_values(memory)
         )  # [B, H, S, Dh]
-        update = self.cross_attention.attend(
+        update, cross_weights = self.cross_attention.attend(
             inner, key, value, memory_mask, return_weights
         )
-        update, cross_weights = update if return_weights else (update, None)
         states = self.cross_norm.after(states, update)
 
         update = self.feed_forward(self.feed_forward_norm.before(states))
@@ -130,6 +135,7 @@ class Decoder(nn.Module):
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
+        self.config = config
         self.layers = nn.ModuleList(
             DecoderLayer(config) for _ in range(config.num_decoder_layers)
         )
@@ -150,8 +156,33 @@ class Decoder(nn.Module):
         memory_mask: Tensor | None = None,
         cache: list[LayerCache] | None = None,
         return_weights: bool = False,
-    ):
-        """States ``[B, T, D]``, and of each layer the two weights of :class:`DecoderLayer`."""
+    ) -> tuple[Tensor, list[Tensor | None], list[Tensor | None]]:
+        """All layers, one after the other.
+
+        Args:
+            states: ``[B, T, D]``; with a cache only those of the new tokens.
+            memory: output of the last encoder layer, ``[B, S, D]``.
+            mask: of the self-attention, such as the causal ``[T, T]``; see
+                :func:`~bertbook.attention.multi_head.mask_for_heads`.
+            memory_mask: of the cross-attention, such as ``[B, 1, S]``.
+            cache: of each layer the keys and values of earlier tokens.
+            return_weights: whether the weights are needed.
+
+        Returns:
+            States ``[B, T, D]``, and of each layer the two weights of :class:`DecoderLayer`.
+
+        Raises:
+            TypeError: if states are not floating point, or a mask is not boolean.
+            ValueError: if a shape does not fit, or a token may look at none.
+        """
+        mask, memory_mask = mask_for_heads(mask), mask_for_heads(memory_mask)
+        width, heads = self.config.d_model, self.config.num_heads
+        check_states("states", states, "B", "T", width)
+        check_states("memory", memory, len(states), "S", width)
+        batch, length, _ = states.shape
+        keys = length + (cache[0].length if cache else 0)
+        check_mask(mask, (batch, heads, length, keys))
+        check_mask(memory_mask, (batch, heads, length, memory.shape[1]))
         self_weights, cross_weights = [], []
         for number, layer in enumerate(self.layers):
             states, own, cross = layer(

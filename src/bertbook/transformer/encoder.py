@@ -16,8 +16,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from bertbook.attention.multi_head import MultiHeadAttention
-from bertbook.shared.checks import check_symbols
+from bertbook.attention.multi_head import MultiHeadAttention, mask_for_heads
+from bertbook.shared.checks import check_mask, check_sizes, check_states, check_symbols
 
 __all__ = [
     "POSITIONS",
@@ -57,8 +57,8 @@ class TransformerConfig:
         tie_weights: whether the output matrix is the embedding table.
 
     Raises:
-        ValueError: if a size is too small, H does not divide D, a dropout is not in 0..1, or the
-            positions have another name.
+        ValueError: if a size is too small, H does not divide D, a dropout is not in 0..1, the
+            positions have another name, or sinusoids would have an odd width.
     """
 
     vocab_size: int
@@ -77,33 +77,23 @@ class TransformerConfig:
     tie_weights: bool = True
 
     def __post_init__(self):
-        for name in (
-            "vocab_size",
-            "d_model",
-            "num_heads",
-            "num_encoder_layers",
-            "num_decoder_layers",
-            "d_ff",
-            "max_length",
-        ):
-            if getattr(self, name) < 1:
-                raise ValueError(
-                    f"{name} must be at least 1, got {getattr(self, name)}"
-                )
-        if self.d_k is not None and self.d_k < 1:
-            raise ValueError(f"d_k must be at least 1, got {self.d_k}")
+        sizes = ("vocab_size", "d_model", "num_heads", "d_ff", "max_length", "d_k")
+        layers = ("num_encoder_layers", "num_decoder_layers")
+        given = {name: getattr(self, name) for name in (*sizes, *layers)}
+        check_sizes(**{name: size for name, size in given.items() if size is not None})
         for name in ("dropout", "attention_dropout"):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(f"{name} must lie in 0..1, got {getattr(self, name)}")
-        if self.d_model % self.num_heads or self.d_model % 2:
+        if self.d_model % self.num_heads:
             raise ValueError(
-                "d_model must be even and a multiple of num_heads, "
-                f"got d_model={self.d_model}, num_heads={self.num_heads}"
+                f"num_heads={self.num_heads} does not divide d_model={self.d_model}"
             )
         if self.positions not in POSITIONS:
             raise ValueError(
                 f"positions must be one of {POSITIONS}, got {self.positions!r}"
             )
+        if self.positions == "sinusoid" and self.d_model % 2:
+            raise ValueError(f"sinusoids need an even d_model, got {self.d_model}")
 
     @classmethod
     def tiny(cls, vocab_size: int = 11, **choices) -> "TransformerConfig":
@@ -172,10 +162,11 @@ class Embedding(nn.Module):
         self.max_length = config.max_length
         if config.positions == "learned":
             self.positions = nn.Parameter(torch.randn(config.max_length, width) * 0.02)
-        else:
-            table = sinusoids(config.max_length, width)
-            table = table if config.positions == "sinusoid" else None
+        elif config.positions == "sinusoid":
+            table = sinusoids(config.max_length, width)  # [max_length, D]
             self.register_buffer("positions", table, persistent=False)
+        else:
+            self.positions = None
         self.dropout = nn.Dropout(config.dropout)
 
     def forward(self, ids: Tensor, start: int = 0) -> Tensor:
@@ -183,7 +174,7 @@ class Embedding(nn.Module):
 
         Raises:
             TypeError: if the ids are not ``torch.long``.
-            ValueError: if they are no batch, one is not in the vocabulary, or the last position
+            ValueError: if they are not a batch, one is not in the vocabulary, or the last position
                 is beyond ``max_length``.
         """
         check_symbols("ids", ids, self.tokens.num_embeddings)
@@ -271,20 +262,24 @@ class EncoderLayer(nn.Module):
         self.feed_forward = FeedForward(config)
         self.feed_forward_norm = AddNorm(config)
 
-    def forward(self, states: Tensor, mask: Tensor | None = None, return_weights=False):
+    def forward(
+        self, states: Tensor, mask: Tensor | None = None, return_weights: bool = False
+    ) -> tuple[Tensor, Tensor | None]:
         """One layer.
 
         Args:
             states: ``[B, S, D]``.
-            mask: which tokens may be looked at, such as ``[B, 1, S]``.
-            return_weights: whether the weights ``[B, H, S, S]`` are returned as well.
+            mask: which tokens may be looked at, broadcastable to ``[B, H, S, S]``.
+            return_weights: whether the weights are needed.
 
         Returns:
-            States ``[B, S, D]`` and the weights (``None`` unless asked for).
+            States ``[B, S, D]``, and the weights ``[B, H, S, S]`` or ``None``.
         """
         inner = self.attention_norm.before(states)
-        update = self.self_attention(inner, None, mask, return_weights)
-        update, weights = update if return_weights else (update, None)
+        key, value = self.self_attention.keys_and_values(inner)  # [B, H, S, Dh]
+        update, weights = self.self_attention.attend(
+            inner, key, value, mask, return_weights
+        )
         states = self.attention_norm.after(states, update)
 
         update = self.feed_forward(self.feed_forward_norm.before(states))
@@ -300,14 +295,34 @@ class Encoder(nn.Module):
 
     def __init__(self, config: TransformerConfig):
         super().__init__()
+        self.config = config
         self.layers = nn.ModuleList(
             EncoderLayer(config) for _ in range(config.num_encoder_layers)
         )
         self.norm = nn.LayerNorm(config.d_model) if config.norm_first else nn.Identity()
 
-    def forward(self, states: Tensor, mask: Tensor | None = None, return_weights=False):
-        """States ``[B, S, D]``, and the weights of each layer, a list of ``[B, H, S, S]``."""
-        all_weights = []
+    def forward(
+        self, states: Tensor, mask: Tensor | None = None, return_weights: bool = False
+    ) -> tuple[Tensor, list[Tensor | None]]:
+        """All layers, one after the other.
+
+        Args:
+            states: ``[B, S, D]``.
+            mask: which tokens may be looked at, such as ``[B, 1, S]``; see
+                :func:`~bertbook.attention.multi_head.mask_for_heads`.
+            return_weights: whether the weights are needed.
+
+        Returns:
+            States ``[B, S, D]``, and of each layer the weights ``[B, H, S, S]`` or ``None``.
+
+        Raises:
+            TypeError: if the states are not floating point, or the mask is not boolean.
+            ValueError: if a shape does not fit, or a token may look at none.
+        """
+        mask, all_weights = mask_for_heads(mask), []
+        check_states("states", states, "B", "S", self.config.d_model)
+        batch, length, _ = states.shape
+        check_mask(mask, (batch, self.config.num_heads, length, length))
         for layer in self.layers:
             states, weights = layer(states, mask, return_weights)
             all_weights.append(weights)
