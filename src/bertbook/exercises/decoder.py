@@ -1,4 +1,4 @@
-"""Checks for the exercises of the chapter *The decoder*."""
+"""The exercises of the chapter *The decoder*."""
 
 import math
 from collections.abc import Callable
@@ -6,14 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bertbook.exercises import (
-    Verdict,
-    correct,
-    is_open,
-    open_answer,
-    takes_number,
-    wrong,
-)
+from bertbook.exercises.answers import describe, draw
+from bertbook.exercises.checker import Code, Judged, Number, Stop, call, wrong
 from bertbook.shared.symbols import BEGIN, PAD
 
 __all__ = [
@@ -24,115 +18,116 @@ __all__ = [
     "check_parameters",
 ]
 
+check_parameters = Number(
+    "Exercise 1: parameters of one decoder layer of the base model (d = 512, inner width 4d), "
+    "biases and LayerNorms included.",
+    right=4_204_032,
+    praise="16d² + 19d, against 12d² + 13d of an encoder layer.",
+    hints={
+        "That is an encoder layer.": 3_152_384,
+        "The matrices are right. Biases and LayerNorms are missing.": 4_194_304,
+        "The three LayerNorms are missing.": 4_200_960,
+        "There are three sub-layers, so three LayerNorms.": 4_203_008,
+        "Cross-attention has its own matrices for keys and values; none is handed over.": 3_678_720,
+        "The feed-forward network has two biases.": 4_201_472,
+        "That is the whole stack; one layer is asked for.": 25_224_192,
+    },
+    otherwise=(
+        "Add up two attentions, one feed-forward network, three LayerNorms, all with biases."
+    ),
+)
+
+_NAMES = "encoder", "decoder", "cross-attention"
+
+
+def _source_and_inputs() -> list[tuple[Tensor, Tensor]]:
+    source = torch.tensor([[5, 3, 7, 4], [6, 8, PAD, PAD]])
+    return [(source, torch.tensor([[BEGIN, 4, 7], [BEGIN, 8, PAD]]))]
+
+
+def _masks(source: Tensor, inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    (B, S), T = source.shape, inputs.shape[1]
+    real = (source != PAD)[:, None, :]  # [B, 1, S]
+    past = torch.ones(B, T, T, dtype=torch.bool).tril()
+    return real.expand(B, S, S), past, real.expand(B, T, S)
+
+
+def _masks_hiding_padding(source: Tensor, inputs: Tensor) -> tuple[Tensor, ...]:
+    encoder, decoder, cross = _masks(source, inputs)
+    return encoder, decoder & (inputs != PAD)[:, None], cross
+
+
+def _read_masks(answer: object) -> tuple[Tensor, ...]:
+    right = _masks(*_source_and_inputs()[0])
+    if not isinstance(answer, tuple | list) or len(answer) != 3:
+        hint = "Three masks are asked for: of encoder, decoder, cross-attention."
+        raise Stop(wrong(hint))
+    masks = []
+    for name, mask, expected in zip(_NAMES, answer, right, strict=True):
+        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
+            hint = f"{name}: a boolean tensor is asked for, True = may look."
+            raise Stop(wrong(hint))
+        try:
+            masks.append(mask.expand(expected.shape))
+        except RuntimeError:
+            shapes = f"{list(mask.shape)} does not broadcast to {list(expected.shape)}"
+            raise Stop(wrong(f"{name}: {shapes}, one row a query.")) from None
+    return tuple(masks)
+
+
+def _masks_hint(found: tuple, right: tuple, source: Tensor, inputs: Tensor) -> str:
+    (encoder, decoder, _), (real, past, _) = found, right
+    if torch.equal(encoder, ~real) or torch.equal(decoder, ~past):
+        return "Inverted: True means that this query may look at this key."
+    if torch.equal(encoder, encoder.tril()):
+        return "encoder: the source is all there, nothing has to be causal."
+    if not torch.equal(encoder, real):
+        return "encoder: every token may look at every real source token."
+    if not decoder.diagonal(dim1=1, dim2=2)[inputs != PAD].all():
+        return "decoder: a position may look at itself; what it predicts stands one step further."
+    if torch.equal(decoder, past.mT):
+        return "decoder: transposed; here each position sees the future."
+    if (decoder & ~past).any():
+        return "decoder: some position may look at what comes after it."
+    if not torch.equal(
+        decoder | (inputs == PAD)[:, None], past | (inputs == PAD)[:, None]
+    ):
+        return "decoder: every position may look at all real ones before it and itself."
+    return (
+        "cross-attention: the keys are the source's, so the source's padding is what hides; "
+        "all of the real source is there at every step."
+    )
+
+
+check_masks = Code(
+    "Exercise 2: the three masks of an encoder-decoder: takes the source [B, S] and the decoder's "
+    "inputs [B, T], both padded behind with 0; returns the masks of encoder, decoder and "
+    "cross-attention, boolean, True = may look, which broadcast to [B, S, S], [B, T, T], "
+    "[B, T, S].",
+    inputs=_source_and_inputs,
+    right=_masks,
+    praise="Two masks by the source's padding, one by the order in time.",
+    also={
+        "The target's padding need not be masked, though: it stands behind all real positions.": (
+            _masks_hiding_padding
+        )
+    },
+    read=_read_masks,
+    form="Three masks are asked for; this is {found}.",
+    otherwise=_masks_hint,
+)
+
 Decode = Callable[[Tensor, bool], Tensor]
 
 
-@takes_number
-def check_parameters(answer: float) -> Verdict:
-    """Exercise 1: parameters of one decoder layer of the base model (d = 512, inner width 4d).
-
-    Args:
-        answer: how many, biases and LayerNorms included.
-    """
-    d = 512
-    attention, feed_forward, norm = 4 * (d**2 + d), 8 * d**2 + 5 * d, 2 * d
-    whole = 2 * attention + feed_forward + 3 * norm
-    hints = {
-        attention + feed_forward + 2 * norm: "That is an encoder layer.",
-        16 * d**2: "The matrices are right. Biases and LayerNorms are missing.",
-        2 * attention + feed_forward: "The three LayerNorms are missing.",
-        2 * attention + feed_forward + 2 * norm: "Three sub-layers, three LayerNorms.",
-        whole - 2 * (d**2 + d): (
-            "The cross-attention has its own keys' and values' matrices; the encoder does not "
-            "hand over projected ones."
-        ),
-        2 * attention + 8 * d**2 + 3 * norm: "The feed-forward network has two biases.",
-        6 * whole: "That is the whole stack; one layer is asked for.",
-    }
-    if answer in hints:
-        return wrong(hints[answer])
-    if answer == whole:
-        return correct("16d² + 19d, against 12d² + 13d of an encoder layer.")
-    return wrong(
-        "Add up two attentions, one feed-forward network, three LayerNorms, all with biases."
-    )
-
-
-def check_masks(function: Callable[[Tensor, Tensor], tuple]) -> Verdict:
-    """Exercise 2: the three masks of an encoder-decoder.
-
-    Args:
-        function: takes the source ``[B, S]`` and the decoder's inputs ``[B, T]``, both padded
-            behind with 0; returns the masks of encoder, decoder and cross-attention, boolean,
-            ``True`` = may look, which broadcast to ``[B, S, S]``, ``[B, T, T]``, ``[B, T, S]``.
-    """
-    if is_open(function):
-        return open_answer()
-    source = torch.tensor([[5, 3, 7, 4], [6, 8, PAD, PAD]])
-    inputs = torch.tensor([[BEGIN, 4, 7], [BEGIN, 8, PAD]])
-    answer = function(source.clone(), inputs.clone())
-    if is_open(answer):
-        return open_answer()
-    if not isinstance(answer, tuple | list) or len(answer) != 3:
-        return wrong("Three masks are asked for: of encoder, decoder, cross-attention.")
-    if any(is_open(mask) for mask in answer):
-        return open_answer()
-    (B, S), T = source.shape, inputs.shape[1]
-    real = (source != PAD)[:, None, :]  # [B, 1, S]
-    past = torch.ones(T, T, dtype=torch.bool).tril()  # [T, T]
-    shapes = {"encoder": (B, S, S), "decoder": (B, T, T), "cross-attention": (B, T, S)}
-    masks = {}
-    for (name, shape), mask in zip(shapes.items(), answer, strict=True):
-        if not isinstance(mask, Tensor) or mask.dtype != torch.bool:
-            return wrong(f"{name}: a boolean tensor is asked for, True = may look.")
-        try:
-            masks[name] = mask.expand(shape)
-        except RuntimeError:
-            return wrong(
-                f"{name}: {list(mask.shape)} does not broadcast to {list(shape)}, one row a query."
-            )
-    encoder, decoder, cross = masks.values()
-    if torch.equal(encoder, ~real.expand(B, S, S)) or torch.equal(
-        decoder, ~past.expand(B, T, T)
-    ):
-        return wrong("Inverted: True means that this query may look at this key.")
-    if torch.equal(encoder, encoder.tril()):
-        return wrong("encoder: the source is all there, nothing has to be causal.")
-    if not torch.equal(encoder, real.expand(B, S, S)):
-        return wrong("encoder: every token may look at every real source token.")
-    if not decoder.diagonal(dim1=1, dim2=2)[inputs != PAD].all():
-        return wrong(
-            "decoder: a position may look at itself; what it predicts stands one step further."
-        )
-    if torch.equal(decoder, past.T.expand(B, T, T)):
-        return wrong("decoder: transposed; here each position sees the future.")
-    if not torch.equal(decoder & ~past, torch.zeros_like(decoder)):
-        return wrong("decoder: some position may look at what comes after it.")
-    unneeded = (inputs != PAD)[:, None, :]  # [B, 1, T]
-    if not torch.equal(decoder | ~unneeded, past.expand(B, T, T) | ~unneeded):
-        return wrong(
-            "decoder: every position may look at all real ones before it and itself."
-        )
-    if not torch.equal(cross, real.expand(B, T, S)):
-        return wrong(
-            "cross-attention: the keys are the source's, so the source's padding is what hides; "
-            "all of the real source is there at every step."
-        )
-    if torch.equal(decoder, past.expand(B, T, T)):
-        return correct("Two masks by the source's padding, one by the order in time.")
-    return correct(
-        "The target's padding need not be masked, though: it stands behind all real positions."
-    )
-
-
-def _running_mean(tables: dict[bool, Tensor], drop: bool = False) -> Decode:
+def _running_mean(tables: dict[bool, Tensor], drop: bool) -> Decode:
     """A small decoder: each output is the mean of the vectors its row of the mask allows.
 
     Args:
         tables: the mask ``[T, T]`` in training (``True``) and in evaluation (``False``).
         drop: whether training draws a dropout.
     """
-    vectors = torch.randn(20, 6, generator=torch.Generator().manual_seed(0)).double()
+    vectors = draw(20, 6)
 
     def decode(inputs: Tensor, training: bool) -> Tensor:
         mask = tables[training].double()  # [T, T]
@@ -144,133 +139,90 @@ def _running_mean(tables: dict[bool, Tensor], drop: bool = False) -> Decode:
     return decode
 
 
-def check_leak_test(function: Callable[[Decode, Tensor], bool]) -> Verdict:
-    """Exercise 3: a test that tells whether a decoder looks ahead.
-
-    Args:
-        function: takes ``decode`` and inputs ``[B, T]``, symbols below 20. ``decode(inputs,
-            training)`` returns outputs ``[B, T, D]`` and draws its dropout, in training, from the
-            global random state. Returns ``True`` if the decoder leaks.
-    """
-    if is_open(function):
-        return open_answer()
-    T = 6
-    inputs = torch.tensor([[BEGIN, 4, 7, 9, 5, 12], [BEGIN, 8, 8, 3, 11, 6]])
-    past = torch.ones(T, T, dtype=torch.bool).tril()  # [T, T]
+def _decoders() -> dict[str, tuple[bool, Decode]]:
+    """Decoders that leak and some that do not: for each what it means to judge it wrongly."""
+    past = torch.ones(6, 6, dtype=torch.bool).tril()  # [T, T]
     everything = torch.ones_like(past)
     far, late = past.clone(), past.clone()
     far[1, 5] = True  # a single look, four steps ahead
     late[4, 5] = True
-    clean = {True: past, False: past}
-    cases = [
-        (clean, False, False, "A clean decoder without dropout is said to leak."),
-        (
-            clean,
-            True,
-            False,
-            "A clean decoder is said to leak in training: its dropout differs between your two "
-            "calls. Set the same seed before each.",
+    hints = {
+        "A clean decoder without dropout is said to leak.": (past, past),
+        "A clean decoder is said to leak in training: its dropout differs between your two "
+        "calls. Set the same seed before each.": (past, past),
+        "No mask at all is missed.": (everything, everything),
+        "A mask that exists only in training is missed: test evaluation too.": (
+            past,
+            everything,
         ),
-        (
-            {True: everything, False: everything},
-            True,
-            True,
-            "No mask at all is missed.",
+        "A mask that exists only in evaluation is missed: test training too.": (
+            everything,
+            past,
         ),
-        (
-            {True: past, False: everything},
-            True,
-            True,
-            "A mask that exists only in training is missed: test evaluation too.",
+        "A look from the last position but one at the last is missed: change that one too.": (
+            (late, late)
         ),
-        (
-            {True: everything, False: past},
-            True,
-            True,
-            "A mask that exists only in evaluation is missed: test training too.",
-        ),
-        (
-            {True: late, False: late},
-            True,
-            True,
-            "A look from the last position but one at the last is missed: change that one too.",
-        ),
-        (
-            {True: far, False: far},
-            True,
-            True,
-            "A look four steps ahead is missed: compare all outputs before the changed symbol, "
-            "not only the one just before it.",
-        ),
-    ]
-    for tables, drop, leaks, hint in cases:
-        answer = function(_running_mean(tables, drop), inputs.clone())
-        if is_open(answer):
-            return open_answer()
+        "A look four steps ahead is missed: compare all outputs before the changed symbol, not "
+        "only the one just before it.": (far, far),
+    }
+    return {
+        hint: (
+            number > 1,
+            _running_mean({True: training, False: evaluation}, number > 0),
+        )
+        for number, (hint, (training, evaluation)) in enumerate(hints.items())
+    }
+
+
+def _leak_test_hint(function: Callable[[Decode, Tensor], bool]) -> str | None:
+    for hint, (leaks, decode) in _decoders().items():
+        inputs = torch.tensor([[BEGIN, 4, 7, 9, 5, 12], [BEGIN, 8, 8, 3, 11, 6]])
+        answer = call(function, decode, inputs)
         if not isinstance(answer, bool):
-            return wrong(f"True or False is asked for; this is {answer!r}.")
+            return f"True or False is asked for; this is {describe(answer)}."
         if answer != leaks:
-            return wrong(hint)
-    return correct("It passes the clean decoders and finds all five that leak.")
+            return hint
+    return None
 
 
-@takes_number
-def check_crossover(answer: float) -> Verdict:
-    """Exercise 4: the alpha from which the longer of two hypotheses wins.
+check_leak_test = Judged(
+    "Exercise 3: a test that tells whether a decoder looks ahead: takes decode and inputs [B, T], "
+    "symbols below 20. decode(inputs, training) returns outputs [B, T, D] and draws its dropout, "
+    "in training, from the global random state. Returns True if the decoder leaks.",
+    praise="It passes the clean decoders and finds all five that leak.",
+    hint=_leak_test_hint,
+)
 
-    The hypotheses: log-probability -1.2 with 4 symbols, -1.5 with 10.
+check_crossover = Number(
+    "Exercise 4: the alpha at which two hypotheses score the same: log-probability -1.2 with 4 "
+    "symbols, -1.5 with 10.",
+    right=math.log(1.25) / math.log(15 / 9),
+    tolerance=5e-3,
+    praise="ln 1.25 / ln (15/9): above it the longer one wins.",
+    hints={
+        "The penalty is ((5 + length)/6) to the power of alpha, not the length itself.": 0.24353,
+        "The sign: the longer one has the lower log-probability and the larger penalty.": -0.43683,
+        "That is the logarithm of 1.5/1.2; divide by that of the penalties' ratio.": 0.22314,
+        "Alpha is an exponent: take logarithms.": 0.75,
+    },
+    otherwise="Set 1.2 / (9/6)^α equal to 1.5 / (15/6)^α and solve for α.",
+)
 
-    Args:
-        answer: the alpha at which both score the same.
-    """
-    ratio = math.log(1.5 / 1.2)
-    hints = {
-        ratio / math.log(10 / 4): (
-            "The penalty is ((5 + length)/6) to the power of alpha, not the length itself."
-        ),
-        -ratio / math.log(15 / 9): (
-            "The sign: the longer hypothesis has the lower log-probability and the larger penalty."
-        ),
-        ratio: "That is the logarithm of 1.5/1.2; divide by that of the penalties' ratio.",
-        1.5 / 1.2 / (15 / 9): "Alpha is an exponent: take logarithms.",
-    }
-    for mistake, hint in hints.items():
-        if math.isclose(answer, mistake, abs_tol=5e-3):
-            return wrong(hint)
-    if math.isclose(answer, ratio / math.log(15 / 9), abs_tol=5e-3):
-        return correct("ln 1.25 / ln (15/9): above it the longer one wins.")
-    return wrong("Set 1.2 / (9/6)^α equal to 1.5 / (15/6)^α and solve for α.")
-
-
-@takes_number
-def check_cache(answer: float) -> Verdict:
-    """Exercise 5: numbers in the key/value cache of the base model.
-
-    Six decoder layers, d = 512, eight heads, a source of 30 symbols, 20 written.
-
-    Args:
-        answer: how many numbers are kept for one sentence.
-    """
-    whole = 2 * 6 * 512 * (20 + 30)
-    hints = {
-        whole / 2: "Keys and values are kept.",
-        whole / 6: "That is one layer; each of the six has its own.",
-        whole * 8: "The heads share the width: 8 heads of 64.",
-        whole / 8: "That is one head; there are eight.",
-        2
-        * 6
-        * 512
-        * 20: "That is the self-attention's. The cross-attention's are kept too.",
-        2
-        * 6
-        * 512
-        * 30: "That is the cross-attention's. The self-attention's are kept too.",
-        2 * 6 * (20 + 30): "That many vectors; each has 512 numbers.",
-    }
-    if answer in hints:
-        return wrong(hints[answer])
-    if answer == whole:
-        return correct("2 · L · d · (T + S); only the T in it grows as it writes.")
-    return wrong(
+check_cache = Number(
+    "Exercise 5: how many numbers the key/value cache of the base model keeps for one sentence: "
+    "six decoder layers, d = 512, eight heads, a source of 30 symbols, 20 written.",
+    right=307_200,
+    praise="2 · L · d · (T + S); only the T in it grows as it writes.",
+    hints={
+        "Keys and values are kept.": 153_600,
+        "That is one layer; each of the six has its own.": 51_200,
+        "The heads share the width: 8 heads of 64.": 2_457_600,
+        "That is one head; there are eight.": 38_400,
+        "That is the self-attention's. The cross-attention's are kept too.": 122_880,
+        "That is the cross-attention's. The self-attention's are kept too.": 184_320,
+        "That is the number of vectors; each has 512 numbers.": 600,
+    },
+    otherwise=(
         "For each layer: a key and a value of width d for every symbol written and every one read."
-    )
+    ),
+)
