@@ -132,9 +132,14 @@ check_quadratic_share = Number(
     hints={
         "A share lies between 0 and 1.": (1.001, 100),
         "That is the share of the whole layer; here the feed-forward part is left out.": 0.1,
-        "That is the quadratic part over the projections; take it over the sum of both.": 1
-        / 3,
-        "The quadratic part is two products, QKᵀ and the mixing: 2n²d in all.": 1 / 7,
+        "That is the quadratic part over the projections; take it over the sum of both.": (
+            0.33,
+            0.337,
+        ),
+        "The quadratic part is two products, QKᵀ and the mixing: 2n²d in all.": (
+            0.1414,
+            0.1443,
+        ),
         "There are four projections: queries, keys, values and output.": 0.4,
     },
     otherwise="Divide 2n²d by 2n²d + 4nd², cancel, and put in the numbers.",

@@ -65,13 +65,13 @@ check_cache_bytes = Number(
 check_forget_bias = Number(
     "Exercise 4: the forget bias that lets half of the cell's gradient through 512 steps, to one "
     "decimal or better.",
-    right=6.6039,
+    right=6.6042,
     tolerance=0.06,
     praise="σ(6.60) = 0.99865, and its 512th power is one half.",
     hints={
         "That is the gate. Which bias does the sigmoid turn into it?": (0.9976, 0.9997),
         "σ(0) = ½: half of the gradient is gone after a single step.": 0,
-        "The sign: a negative bias closes the gate.": -6.6039,
+        "The sign: a negative bias closes the gate.": -6.6042,
         "Less than half of the gradient arrives. First the gate f with f^512 = ½, then b.": (
             (-1000, 6.6)
         ),

@@ -57,7 +57,7 @@ check_epochs = Number(
     ),
     hints={
         "That is one fixed (static) mask, or one reading.": 0.85,
-        "That is the share asked for at least once.": 0.9985,
+        "That is the share asked for at least once.": (0.98, 1),
         "That is the share asked for each time.": 0.0,
         "All selected tokens are asked for, not only those behind [MASK].": 0.006016,
     },

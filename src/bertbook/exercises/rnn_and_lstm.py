@@ -90,7 +90,7 @@ check_lstm_step = Code(
 check_forget_bias = Number(
     "Exercise 3: the forget bias with which half a cell's gradient survives 100 steps, to two "
     "decimals or better; the gate's other inputs are zero.",
-    right=4.9707,
+    right=4.9682,
     tolerance=0.02,
     praise="σ(4.97) = 0.9931, and 0.9931^100 = ½.",
     hints={
@@ -98,7 +98,7 @@ check_forget_bias = Number(
             0.9921,
             0.9941,
         ),
-        "The sign: this gate forgets nearly everything at every step.": -4.9707,
+        "The sign: this gate forgets nearly everything at every step.": -4.9682,
         "With bias 0 the gate is ½: half survives one step.": 0,
         "With bias 1 the gate is 0.73, and 2e-14 survives.": 1,
     },
