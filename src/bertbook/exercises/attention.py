@@ -25,18 +25,9 @@ check_doubled_scores = Several(
     read=numbers,
     form="Two numbers are asked for, such as (6.0, 7.0); this is {found}.",
     hints={
-        "This is the output of the old scores. Double them, then exponentiate.": (
-            6.0,
-            7.0,
-        ),
-        "Doubling the scores does not double the output: weights still sum to one.": (
-            12.0,
-            14.0,
-        ),
-        "Divide by the sum of the exponentials: the weights must sum to one.": (
-            208.0,
-            232.0,
-        ),
+        "That is the output of the old scores: double them first.": (6.0, 7.0),
+        "The output does not double: the weights still sum to one.": (12.0, 14.0),
+        "Divide by the sum of the exponentials.": (208.0, 232.0),
         "The output has the width of a value: two numbers.": lambda values: (
             len(values) != 2
         ),
@@ -132,14 +123,8 @@ check_quadratic_share = Number(
     hints={
         "A share lies between 0 and 1.": (1.001, 100),
         "That is the share of the whole layer; here the feed-forward part is left out.": 0.1,
-        "That is the quadratic part over the projections; take it over the sum of both.": (
-            0.33,
-            0.337,
-        ),
-        "The quadratic part is two products, QKᵀ and the mixing: 2n²d in all.": (
-            0.1414,
-            0.1443,
-        ),
+        "That is over the projections; take it over the sum of both.": (0.33, 0.337),
+        "The quadratic part is two products, QKᵀ and the mixing.": (0.1414, 0.1443),
         "There are four projections: queries, keys, values and output.": 0.4,
     },
     otherwise="Divide 2n²d by 2n²d + 4nd², cancel, and put in the numbers.",
