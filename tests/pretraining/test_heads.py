@@ -17,7 +17,7 @@ from bertbook.pretraining.optimizer import decays, warmup_and_linear_decay
 from bertbook.pretraining.sentence_pairs import collate, sentence_pairs
 from bertbook.shared.files import WeightsError
 from bertbook.shared.training import count_parameters, train
-from tests.bert.test_model import close, problems
+from tests.bert.problems import close, problems
 
 TIED = {"cls.predictions.decoder.weight", "cls.predictions.decoder.bias"}
 QUIET = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}

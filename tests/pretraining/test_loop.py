@@ -11,49 +11,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from bertbook.bert.config import BertConfig
-from bertbook.pretraining import loop as pretraining_run
 from bertbook.pretraining.data import Stage
 from bertbook.pretraining.heads import BertForPreTraining
 from bertbook.pretraining.loop import (
     CheckpointError,
     PreTraining,
-    pretrain,
     read_log,
 )
-from bertbook.pretraining.masking import PieceTable
+from tests.pretraining.small_run import SETTINGS, run
 
-PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", *"abcdefghijklmnopqrstuvwxyz"]
-SETTINGS = PreTraining(
-    stages=(Stage(6, 12, 6), Stage(4, 24, 4)),
-    learning_rate=1e-2,
-    warmup=2,
-    checkpoint_every=3,
-)
-
-
-def shards(number):
-    drawn = torch.Generator().manual_seed(number)
-    sizes = torch.randint(1, 6, (10, 6), generator=drawn).tolist()
-    return [
-        [torch.randint(5, 31, (n,), generator=drawn).tolist() for n in document]
-        for document in sizes
-    ]
-
-
-def run(folder, settings=SETTINGS, dropout=0.1, **options):
-    torch.manual_seed(5)
-    config = BertConfig.tiny(
-        hidden_dropout_prob=dropout, attention_probs_dropout_prob=0.0
-    )
-    return pretrain(
-        BertForPreTraining(config),
-        shards,
-        PieceTable(PIECES),
-        settings,
-        folder,
-        **options,
-    )
+ROOT = Path(__file__).parents[2]
 
 
 def losses(folder):
@@ -73,40 +40,6 @@ def unbroken(tmp_path_factory):
     return folder, run(folder)
 
 
-def killed_at(point: str, folder: str) -> None:
-    """Train until this process is killed; called in one of its own."""
-
-    def die(*_, **__):
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    calls = 0
-    step, save = pretraining_run._step, pretraining_run.Accelerator.save_state
-
-    def die_in_step(*inputs):
-        nonlocal calls
-        calls += 1
-        if calls == 6:
-            with (Path(folder) / "log.jsonl").open("a") as log:
-                log.write('{"step": 6, "lo')
-            die()
-        return step(*inputs)
-
-    def die_in_save(accelerator, path):
-        save(accelerator, path)
-        if path.endswith("-6"):
-            weights = Path(path) / "model.safetensors"
-            weights.write_bytes(weights.read_bytes()[:1000])
-            die()
-
-    if point == "step":
-        pretraining_run._step = die_in_step
-    if point == "checkpoint being written":
-        pretraining_run.Accelerator.save_state = die_in_save
-    if point == "checkpoint written, the old one still there":
-        pretraining_run.shutil.rmtree = die
-    run(folder)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("point", "left"),
@@ -120,12 +53,9 @@ def killed_at(point: str, folder: str) -> None:
     ],
 )
 def test_a_killed_training_ends_as_an_unbroken_one(unbroken, tmp_path, point, left):
-    code = "import sys; sys.path.insert(0, sys.argv[1]); import test_loop as t; "
-    code += "t.killed_at(*sys.argv[2:])"
-    here = Path(__file__).parent
     done = subprocess.run(
-        [sys.executable, "-c", code, here, point, tmp_path],
-        cwd=here.parent,
+        [sys.executable, "-m", "tests.pretraining.small_run", point, tmp_path],
+        cwd=ROOT,
         env={**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())},
         capture_output=True,
         text=True,
