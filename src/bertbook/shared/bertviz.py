@@ -8,77 +8,30 @@ notebook that shows a view has the tag `nbval-ignore-output`.
 
 from __future__ import annotations
 
-import importlib.resources
-import json
-import re
-import warnings
 from collections.abc import Sequence
-from typing import NamedTuple
 
-import bertviz
 import torch
+from bertviz.util import format_special_chars
 from torch import Tensor
 
-from bertbook.shared.bertviz_page import WEIGHTS, View, changed, html_page
+from bertbook.shared.bertviz_page import View, html_page
 
 __all__ = ["View", "head_view", "model_view", "neuron_view"]
 
-# What bertviz draws for the mouse alone becomes a named button for finger and keyboard as well.
-HEAD_VIEW_CHANGES = {
-    "CHECKBOX_SIZE = 20": "CHECKBOX_SIZE = 24",
-    'checkbox.on("click",': 'asButton(checkbox, (d, i) => "Head " + i);\ncheckbox.on("click",',
-    '.attr("fill", (d, i) => d ?': '.attr("aria-pressed", d => d).attr("fill", (d, i) => d ?',
-}
-MODEL_VIEW_CHANGES = {
-    'clickRegion.on("click",': (
-        'asButton(clickRegion.style("opacity", null).style("fill", "transparent"), "Layer " +'
-        ' config.layers[layerIndex] + ", head " + config.heads[headIndex]);\n'
-        'clickRegion.on("click",'
-    ),
-}
-# The drawing with vectors is wider than a phone and scrolls; layers and heads keep their numbers;
-# a white ground would be a black box on a dark page.
-NEURON_VIEW_CHANGES = {
-    "getColor('background')": '"transparent"',
-    '.attr("width", "100%")': '.attr("width", config.expanded ? 1010 : 450)',
-    'layerSelect.append($("<option />").val(i).text(i));': (
-        'layerSelect.append($("<option />").val(i).text(params.layers[i]));'
-    ),
-    'headSelect.append($("<option />").val(i).text(i));': (
-        'headSelect.append($("<option />").val(i).text(params.heads[i]));'
-    ),
-    "$(`#${config.rootDivId} #filter`)": (
-        '$("#vectors").on("change", function () { config.expanded = this.checked; render(); });\n'
-        "$(`#${config.rootDivId} #filter`)"
-    ),
-    "config.expanded = true;": '$("#vectors").prop("checked", true).trigger("change");',
-    # The box may have been ticked before the scripts had come.
-    f"config.expanded = false;\n{' ' * 12}config.bidirectional": (
-        'config.expanded = $("#vectors").prop("checked");\nconfig.bidirectional'
-    ),
-    f"config.expanded = false;\n{' ' * 28}showCollapsed();": (
-        '$("#vectors").prop("checked", false).trigger("change");'
-    ),
-    'tokenContainer.on("mouseover",': (
-        'textContainer.attr("tabindex", 0).attr("role", "button").on("focus", (d, index) => {\n'
-        "config.index = index; highlightSelection(svg, index); showComputation(svg, index);\n"
-        '}).on("blur", () => {\n'
-        "config.index = null; unhighlightSelection(svg); hideComputation(svg);\n"
-        "});\n"
-        'tokenContainer.on("mouseover",'
-    ),
-    "const params = window.bertviz_params": "",
-}
-NEURON_VIEW_CONTROLS = """
-<div id="bertviz"><label>Layer: <select id="layer"></select></label>
+CONTROLS = """
+<div id="bertviz" style="font-family:'Helvetica Neue', Helvetica, Arial, sans-serif;">
+            <span style="user-select:none">
+                {}
+            </span>
+            <div id='vis'></div>
+        </div>
+"""
+LAYER = '<label>Layer: <select id="layer"></select></label>'
+NEURON_CONTROLS = f"""
+<div id="bertviz">{LAYER}
 <label>Head: <select id="att_head"></select></label>
 <label><input type="checkbox" id="vectors"> queries and keys</label>
 <div id="vis" style="overflow-x: auto"></div></div>
-"""
-NEURON_VIEW_NUMBERS = """
-const decoded = numbers => Array.isArray(numbers) ? numbers.map(decoded) : numbers / SCALE;
-const whole = params.attention.all;
-for (const name of ["attn", "queries", "keys"]) whole[name] = decoded(whole[name]);
 """
 SUM_TOLERANCE = 1e-3
 
@@ -110,14 +63,25 @@ def head_view(
         TypeError: `attention` is not a sequence of tensors (None: the model returned no weights).
         ValueError: An argument does not fit the others, or weights are not rows of probabilities.
     """
-    shown = _Shown(attention, tokens, sentence_b_start, title, decimals)
-    layers = _check(shown, include_layers, {"heads": heads})
+    _check(attention, tokens, sentence_b_start, title, decimals)
+    layers = _chosen("include_layers", include_layers, len(attention))
+    _chosen("heads", heads, attention[0].shape[1])
     if layer is not None and layer not in layers:
         raise ValueError(
             f"layer is {layer}, expected one of the layers shown, {layers}"
         )
-    options = {"include_layers": layers, "layer": layer, "heads": heads and list(heads)}
-    page = _page(bertviz.head_view, shown, options, HEAD_VIEW_CHANGES)
+    weights = [_rounded(attention[i][0], decimals) for i in layers]
+    choices, select = _choices(weights, tokens, sentence_b_start)
+    params = {
+        "attention": choices,
+        "default_filter": "0",
+        "root_div_id": "bertviz",
+        "layer": layer,
+        "heads": heads and list(heads),
+        "include_layers": layers,
+    }
+    controls = CONTROLS.format(f"{LAYER}\n{16 * ' '}{select}")
+    page = html_page("head_view", title, controls, params, decimals)
     return View(title, min(640, 100 + 23 * len(tokens)), page)
 
 
@@ -134,29 +98,36 @@ def model_view(
     """Shows all heads of all layers at once, small; a click enlarges one.
 
     Args:
-        attention: One tensor of weights for each layer, (1, H, T, T); rows sum to one.
+        attention: As `head_view` takes it, and so are the other arguments.
         tokens: The T tokens.
-        sentence_b_start: Index of sentence B's first token, to choose A → B and the like.
-        title: What the view shows, for readers who cannot see it.
+        sentence_b_start: Index of sentence B's first token.
+        title: What the view shows.
         include_layers: Layers shown, counted from 0; all by default.
         include_heads: Heads shown, counted from 0; all by default.
-        decimals: Decimals of the weights, 1 to 6. Two are finer than the eye.
+        decimals: Decimals of the weights, 1 to 6.
 
     Raises:
-        TypeError: `attention` is not a sequence of tensors (None: the model returned no weights).
-        ValueError: An argument does not fit the others, or weights are not rows of probabilities.
+        TypeError: As `head_view`.
+        ValueError: As `head_view`.
     """
-    shown = _Shown(attention, tokens, sentence_b_start, title, decimals)
-    layers = _check(shown, include_layers, {"include_heads": include_heads})
-    thumbnail = 10 + 84 / attention[0].shape[1] * len(tokens)
-    height = min(760, 95 + int(max(len(layers) * thumbnail, 18 * len(tokens))))
-    options = {
-        "include_layers": layers,
-        "include_heads": include_heads and list(include_heads),
+    _check(attention, tokens, sentence_b_start, title, decimals)
+    layers = _chosen("include_layers", include_layers, len(attention))
+    heads = _chosen("include_heads", include_heads, attention[0].shape[1])
+    weights = [_rounded(attention[i][0, heads], decimals) for i in layers]
+    choices, select = _choices(weights, tokens, sentence_b_start)
+    params = {
+        "attention": choices,
+        "default_filter": "0",
         "display_mode": "light",
+        "root_div_id": "bertviz",
+        "include_layers": layers,
+        "include_heads": heads,
+        "total_heads": attention[0].shape[1],
     }
-    page = _page(bertviz.model_view, shown, options, MODEL_VIEW_CHANGES)
-    return View(title, height, page)
+    page = html_page("model_view", title, CONTROLS.format(select), params, decimals)
+    thumbnail = 10 + 84 / attention[0].shape[1] * len(tokens)
+    height = 95 + int(max(len(layers) * thumbnail, 18 * len(tokens)))
+    return View(title, min(760, height), page)
 
 
 def neuron_view(
@@ -188,9 +159,7 @@ def neuron_view(
         ValueError: An argument does not fit the others, or a number is not finite.
     """
     for name, vectors in {"queries": queries, "keys": keys}.items():
-        if not isinstance(vectors, Sequence) or not all(
-            isinstance(of_layer, Tensor) and of_layer.dim() == 4 for of_layer in vectors
-        ):
+        if not _are_tensors(vectors) or any(x.dim() != 4 for x in vectors):
             raise TypeError(
                 f"{name} is {type(vectors).__name__}, expected a sequence of tensors "
                 "(1, H, T, Dh), one for each layer"
@@ -204,12 +173,12 @@ def neuron_view(
         (q @ k.mT * q.shape[-1] ** -0.5).softmax(-1)  # (1, H, T, T)
         for q, k in zip(queries, keys, strict=True)
     ]
-    shown = _Shown(attention, tokens, None, title, decimals)
-    layers = _check(shown, include_layers, {"include_heads": include_heads})
-    heads = list(include_heads or range(attention[0].shape[1]))
+    _check(attention, tokens, None, title, decimals)
+    layers = _chosen("include_layers", include_layers, len(attention))
+    heads = _chosen("include_heads", include_heads, attention[0].shape[1])
     numbers = {"attn": attention, "queries": queries, "keys": keys}
     whole = {
-        name: [_scaled(of_layers[i][0, heads].tolist(), 10**decimals) for i in layers]
+        name: [_rounded(of_layers[i][0, heads], decimals) for i in layers]
         for name, of_layers in numbers.items()
     }
     whole |= {"left_text": list(tokens), "right_text": list(tokens)}
@@ -222,31 +191,22 @@ def neuron_view(
         "layers": layers,
         "heads": heads,
     }
-    script = importlib.resources.files(bertviz).joinpath("neuron_view.js").read_text()
-    drawing = changed(script[script.index("requirejs(") :], NEURON_VIEW_CHANGES)
-    decoding = NEURON_VIEW_NUMBERS.replace("SCALE", str(10**decimals))
-    script = f"const params = {_data(params)};{decoding}{drawing}"
-    page = html_page(title, NEURON_VIEW_CONTROLS, script)
+    page = html_page("neuron_view", title, NEURON_CONTROLS, params, decimals)
     return View(title, min(760, 150 + 26 * len(tokens)), page)
 
 
-class _Shown(NamedTuple):
-    """What every view is given."""
-
-    attention: Sequence[Tensor]
-    tokens: Sequence[str]
-    sentence_b_start: int | None
-    title: str
-    decimals: int
+def _are_tensors(values: object) -> bool:
+    return isinstance(values, Sequence) and all(isinstance(x, Tensor) for x in values)
 
 
 def _check(
-    shown: _Shown,
-    include_layers: Sequence[int] | None,
-    choices: dict[str, Sequence[int] | None],
-) -> list[int]:
-    """Raises on wrong input; returns the layers to show."""
-    attention, tokens, sentence_b_start, title, decimals = shown
+    attention: Sequence[Tensor],
+    tokens: Sequence[str],
+    sentence_b_start: int | None,
+    title: str,
+    decimals: int,
+) -> None:
+    """Raises on wrong input."""
     if not isinstance(title, str) or not title.strip():
         raise ValueError(f"title is {title!r}, expected what the view shows, in words")
     if not isinstance(decimals, int) or not 1 <= decimals <= 6:
@@ -254,10 +214,7 @@ def _check(
     strings = not isinstance(tokens, str) and all(isinstance(t, str) for t in tokens)
     if not tokens or not strings:
         raise ValueError(f"tokens is {tokens!r}, expected a list of strings, not empty")
-    tensors = isinstance(attention, Sequence) and all(
-        isinstance(weights, Tensor) for weights in attention
-    )
-    if not tensors:
+    if not _are_tensors(attention):
         raise TypeError(
             f"attention is {type(attention).__name__}, expected a sequence of tensors, one for "
             'each layer: load the model with attn_implementation="eager" and call it with '
@@ -265,7 +222,6 @@ def _check(
         )
     if not attention:
         raise ValueError("attention is empty, expected one tensor for each layer")
-    _check_indices("include_layers", include_layers, len(attention))
     length = len(tokens)
     if sentence_b_start is not None and not 0 < sentence_b_start < length:
         raise ValueError(
@@ -280,75 +236,44 @@ def _check(
                 f"{where} has shape {tuple(weights.shape)}, expected (1, {heads}, {length}, "
                 f"{length}) for one sequence of {length} tokens"
             )
+        sums = weights.double().sum(-1).flatten()
+        worst = sums[(sums - 1).abs().argmax()].item()
         if not torch.isfinite(weights).all():
             raise ValueError(f"{where} has weights that are not finite")
-        if (weights < 0).any():
-            raise ValueError(
-                f"{where} has a negative weight, {weights.min().item():.3g}"
-            )
-        sums = weights.double().sum(-1)  # (1, H, T)
-        worst = sums.flatten()[(sums - 1).abs().argmax()].item()
+        if (least := weights.min().item()) < 0:
+            raise ValueError(f"{where} has a negative weight, {least:.3g}")
         if abs(worst - 1) > SUM_TOLERANCE:
             raise ValueError(f"{where} has a row that sums to {worst:.4f}, expected 1")
-    for name, indices in choices.items():
-        _check_indices(name, indices, attention[0].shape[1])
-    return list(range(len(attention)) if include_layers is None else include_layers)
 
 
-def _check_indices(name: str, indices: Sequence[int] | None, count: int) -> None:
-    if indices is None:
-        return
-    different = set(indices)
-    if (
-        not indices
-        or len(different) < len(indices)
-        or not different <= set(range(count))
-    ):
+def _chosen(name: str, indices: Sequence[int] | None, count: int) -> list[int]:
+    """The indices as a list, all of them by default; raises if they do not fit."""
+    chosen = list(range(count) if indices is None else indices)
+    if not chosen or len({*chosen}) < len(chosen) or not {*chosen} <= {*range(count)}:
         raise ValueError(
-            f"{name} is {list(indices)}, expected different numbers from 0 to {count - 1}"
+            f"{name} is {chosen}, expected different numbers from 0 to {count - 1}"
         )
+    return chosen
 
 
-def _page(view, shown: _Shown, options: dict, changes: dict[str, str]) -> str:
-    """The page of one of bertviz's views, with nothing random and no address in it."""
-    arguments = (shown.attention, list(shown.tokens), shown.sentence_b_start)
-    scale = 10**shown.decimals
-    with warnings.catch_warnings():
-        # bertviz leaves its open file to the collector.
-        warnings.simplefilter("ignore", ResourceWarning)
-        output = view(*arguments, **options, html_action="return").data
-    # require.js | controls | comment, addresses of the libraries, requirejs(… params … drawing)
-    _, _, rest = output.partition("</script>")
-    controls, _, script = rest.partition("<script")
-    script = script[script.index("requirejs(") : script.rindex("</script>")]
-    # bertviz writes the parameters twice, the second time into a comment on the same line.
-    before, marker, after = script.partition("const params = ")
-    params, end = json.JSONDecoder().raw_decode(after)
-    drawing = after[after.index("\n", end) :]
-    controls = controls.replace(params["root_div_id"], "bertviz")
-    params["root_div_id"] = "bertviz"
-    whole, *parts = params["attention"]
-    whole["attn"] = _scaled(whole["attn"], scale)
-    for part in parts:
-        del part["attn"]
-    controls = re.sub(
-        r"(Layer|Attention): (<select.*?</select>)",
-        r"<label>\1: \2</label>",
-        controls,
-        flags=re.S,
+def _rounded(numbers: Tensor, decimals: int) -> list:
+    """Numbers as integers: 0.125 with two decimals is 12."""
+    return numbers.double().mul(10**decimals).round().long().tolist()
+
+
+def _choices(weights, tokens, sentence_b_start) -> tuple[list[dict], str]:
+    """What can be chosen, all tokens or the sentences of a pair, and the control for it."""
+    tokens = format_special_chars(tokens)
+    whole = {"name": None, "attn": weights, "left_text": tokens, "right_text": tokens}
+    if sentence_b_start is None:
+        return [whole], ""
+    choices = [whole | {"name": "All"}]
+    sides = {"A": tokens[:sentence_b_start], "B": tokens[sentence_b_start:]}
+    for a, b in ("AA", "BB", "AB", "BA"):
+        name = f"Sentence {a} -> Sentence {b}"
+        choices.append({"name": name, "left_text": sides[a], "right_text": sides[b]})
+    options = "\n".join(
+        f'<option value="{i}">{choice["name"]}</option>'
+        for i, choice in enumerate(choices)
     )
-    weights = WEIGHTS.replace("SCALE", str(scale))
-    script = f"{before}{marker}{_data(params)};{weights}{changed(drawing, changes)}"
-    return html_page(shown.title, controls, script)
-
-
-def _data(params: dict) -> str:
-    """Parameters as they stand in a script: a token may contain `</script>`."""
-    return json.dumps(params, separators=(",", ":")).replace("<", "\\u003c")
-
-
-def _scaled(weights: list | float, scale: int) -> list | int:
-    """Weights as integers: 0.125 at scale 100 is 12."""
-    if isinstance(weights, list):
-        return [_scaled(part, scale) for part in weights]
-    return round(weights * scale)
+    return choices, f'<label>Attention: <select id="filter">{options}</select></label>'

@@ -1,14 +1,19 @@
-"""The page inside a bertviz view's frame: its style, its loader and the frame itself.
+"""The page inside a bertviz view's frame, and the frame itself.
 
-bertviz (Vig 2019) draws with d3 and jQuery, which it takes from the web. Here its drawing stands in
-an iframe of its own and takes both from where the page itself is served. The views are in
+bertviz (Vig 2019) draws with d3 and jQuery, which it takes from the web. Here its scripts draw in
+an iframe of its own and take both from where the page itself is served. The views are in
 `bertbook.shared.bertviz`.
 """
 
 from __future__ import annotations
 
 import html
+import importlib.resources
+import json
+import re
 from dataclasses import dataclass, field
+
+import bertviz
 
 STYLE = """
 body { margin: 4px; color: black; font-family: Arial, sans-serif }
@@ -56,7 +61,8 @@ function asButton(shapes, name) {
     .append("title").text(name);
 }
 """
-# bertviz stores the weights of a sentence pair twice: whole, then cut into A → A, B → B and so on.
+# Numbers come as integers. The weights of a sentence pair come whole; bertviz has them also cut
+# into A → A, B → B and so on.
 WEIGHTS = """
 const decoded = weights => Array.isArray(weights) ? weights.map(decoded) : weights / SCALE;
 const [whole, ...parts] = params.attention;
@@ -68,6 +74,59 @@ for (const part of parts) {
     head => head.slice(...rows).map(row => row.slice(...columns))));
 }
 """
+NEURONS = """
+const decoded = numbers => Array.isArray(numbers) ? numbers.map(decoded) : numbers / SCALE;
+const whole = params.attention.all;
+for (const name of ["attn", "queries", "keys"]) whole[name] = decoded(whole[name]);
+"""
+# What bertviz draws for the mouse alone becomes a named button for finger and keyboard as well.
+CHANGES = {
+    "head_view": {
+        "CHECKBOX_SIZE = 20": "CHECKBOX_SIZE = 24",
+        'checkbox.on("click",': 'asButton(checkbox, (d, i) => "Head " + i);\ncheckbox.on("click",',
+        '.attr("fill", (d, i) => d ?': '.attr("aria-pressed", d => d).attr("fill", (d, i) => d ?',
+    },
+    "model_view": {
+        'clickRegion.on("click",': (
+            'asButton(clickRegion.style("opacity", null).style("fill", "transparent"), "Layer " +'
+            ' config.layers[layerIndex] + ", head " + config.heads[headIndex]);\n'
+            'clickRegion.on("click",'
+        ),
+    },
+    # The drawing with vectors is wider than a phone and scrolls; layers and heads keep their
+    # numbers; a white ground would be a black box on a dark page.
+    "neuron_view": {
+        "getColor('background')": '"transparent"',
+        '.attr("width", "100%")': '.attr("width", config.expanded ? 1010 : 450)',
+        'layerSelect.append($("<option />").val(i).text(i));': (
+            'layerSelect.append($("<option />").val(i).text(params.layers[i]));'
+        ),
+        'headSelect.append($("<option />").val(i).text(i));': (
+            'headSelect.append($("<option />").val(i).text(params.heads[i]));'
+        ),
+        "$(`#${config.rootDivId} #filter`)": (
+            '$("#vectors").on("change", function () { '
+            "config.expanded = this.checked; render(); });\n"
+            "$(`#${config.rootDivId} #filter`)"
+        ),
+        "config.expanded = true;": '$("#vectors").prop("checked", true).trigger("change");',
+        # The box may have been ticked before the scripts had come.
+        f"config.expanded = false;\n{' ' * 12}config.bidirectional": (
+            'config.expanded = $("#vectors").prop("checked");\nconfig.bidirectional'
+        ),
+        f"config.expanded = false;\n{' ' * 28}showCollapsed();": (
+            '$("#vectors").prop("checked", false).trigger("change");'
+        ),
+        'tokenContainer.on("mouseover",': (
+            'textContainer.attr("tabindex", 0).attr("role", "button").on("focus", (d, index) => {\n'
+            "config.index = index; highlightSelection(svg, index); showComputation(svg, index);\n"
+            '}).on("blur", () => {\n'
+            "config.index = null; unhighlightSelection(svg); hideComputation(svg);\n"
+            "});\n"
+            'tokenContainer.on("mouseover",'
+        ),
+    },
+}
 NOTICE = "/* Drawn by bertviz 1.4.1 (Jesse Vig, Apache License 2.0), with changes. */"
 NO_SCRIPTS = "This view needs JavaScript. The static heatmap shows the same weights."
 # JupyterLab strips the iframe of a notebook that is not trusted yet and shows what is inside it.
@@ -98,33 +157,38 @@ class View:
         )
 
 
-def html_page(title: str, controls: str, script: str) -> str:
+def html_page(view: str, title: str, controls: str, params: dict, decimals: int) -> str:
     """The complete page.
 
     Args:
+        view: The name of bertviz's script, such as `head_view`.
         title: What the view shows, in words.
         controls: The elements above the drawing, with `#vis` for the drawing itself.
-        script: What draws, from `requirejs(` on.
+        params: What the script draws; its numbers are integers.
+        decimals: How many decimals the integers stand for.
+
+    Raises:
+        RuntimeError: A text that is changed is not in the script exactly once: it is of another
+            version.
     """
-    script = "\n".join(line.strip() for line in script.splitlines())
+    script = importlib.resources.files(bertviz).joinpath(f"{view}.js").read_text()
+    script = script[script.index("requirejs(") :]
+    for old, new in CHANGES[view].items():
+        if script.count(old) != 1:
+            raise RuntimeError(
+                f"bertviz's script is not that of 1.4.1: {old!r} is not in it once"
+            )
+        script = script.replace(old, new)
+    start, drawing = re.split("const params = .*", script, maxsplit=1)
+    # A token may contain `</script>`.
+    data = json.dumps(params, separators=(",", ":")).replace("<", "\\u003c")
+    decoding = NEURONS if view == "neuron_view" else WEIGHTS
+    data = f"const params = {data};{decoding.replace('SCALE', str(10**decimals))}"
+    parts = (data, start) if decoding is NEURONS else (start, data)
+    script = "\n".join(line.strip() for line in "".join((*parts, drawing)).splitlines())
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         f"<title>{html.escape(title)}</title><style>{STYLE}</style></head><body>"
         f"<main>{controls.strip()}<noscript>{NO_SCRIPTS}</noscript></main>"
         f"<script>{LOADER}{NOTICE}\n{script}</script></body></html>"
     )
-
-
-def changed(drawing: str, changes: dict[str, str]) -> str:
-    """The script of bertviz with some of its text replaced.
-
-    Raises:
-        RuntimeError: A text is not there exactly once: the script is of another version.
-    """
-    for old, new in changes.items():
-        if drawing.count(old) != 1:
-            raise RuntimeError(
-                f"bertviz's script is not that of 1.4.1: {old!r} is not in it once"
-            )
-        drawing = drawing.replace(old, new)
-    return drawing
