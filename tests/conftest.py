@@ -4,7 +4,7 @@ import pytest
 
 from bertbook.pretraining.mini_bert import load_mini_bert
 from experiments.live_quantisation import load_quantised
-from tests.browser.visits import FLAGS, chromium
+from tests.browser.visits import FLAGS, SIZES, Visit, chromium
 
 
 def pytest_collection_modifyitems(items):
@@ -23,6 +23,22 @@ def browser():
         browser = playwright.chromium.launch(executable_path=chromium(), args=FLAGS)
         yield browser
         browser.close()
+
+
+@pytest.fixture
+def visit(browser):
+    """Begins a visit with an empty cache and storage; takes a home and the context's options."""
+    visits = []
+
+    def begin(home, **options):
+        context = browser.new_context(**{"viewport": SIZES["desk"]} | options)
+        visits.append(Visit(context.new_page(), home))
+        return visits[-1]
+
+    yield begin
+    for seen in visits:
+        seen.close()
+        seen.page.context.close()
 
 
 @pytest.fixture(scope="session")

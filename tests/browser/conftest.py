@@ -3,7 +3,7 @@
 import pytest
 
 from tests.browser.figures import FIGURES, Hand, MouseHand, opening
-from tests.browser.visits import SIZES, TYPESET, Visit, serve
+from tests.browser.visits import TYPESET, serve
 from tools import page_checks
 from tools.page_checks import SITE
 
@@ -24,17 +24,14 @@ def home():
 
 
 @pytest.fixture
-def figure(browser, home):
+def figure(visit, home):
     """Opens a figure's page; returns the visit and the figure, which is not on the screen yet.
 
     A chapter's formulas take longer than its figures: they are left out unless they are asked for.
     """
-    visits = []
 
     def open_page(name, address=home, fragment="", formulas=False, **options):
-        options = {"viewport": SIZES["desk"], "color_scheme": "light"} | options
-        seen = Visit(browser.new_context(**options).new_page(), address)
-        visits.append(seen)
+        seen = visit(address, **{"color_scheme": "light"} | options)
         if not formulas:
             seen.page.route("**/mathjax/startup.js*", without_formulas)
         seen.page.goto(address + FIGURES[name] + fragment, timeout=120_000)
@@ -42,10 +39,7 @@ def figure(browser, home):
             seen.page.evaluate(TYPESET)
         return seen, seen.page.locator(f"live-{name}")
 
-    yield open_page
-    for seen in visits:
-        seen.close()
-        seen.page.context.close()
+    return open_page
 
 
 WITHOUT_FORMULAS = """

@@ -10,7 +10,7 @@ from tests.browser.visits import (
     SCROLL_THROUGH,
     SIZES,
     TOO_WIDE,
-    TYPESET,
+    Visit,
     chromium,
     serve,
 )
@@ -67,19 +67,17 @@ def machines(browser, tmp_path_factory):
 @pytest.fixture
 def opened(machines):
     """Opens a page on a machine: 0 has its fonts as they are, 1 the Chinese one alone."""
-    pages = []
+    visits = []
 
-    def open_page(machine, address):
-        page = machines[machine].new_page()
-        pages.append(page)
-        page.goto(address, timeout=120_000)
-        page.evaluate(TYPESET)
+    def open_page(machine, home, name):
+        visits.append(Visit(machines[machine].new_page(), home))
+        page = visits[-1].open(name).page
         page.evaluate("document.fonts.ready.then(() => true)")
         return page
 
     yield open_page
-    for page in pages:
-        page.close()
+    for seen in visits:
+        seen.close()
 
 
 def layout(page):
@@ -96,7 +94,7 @@ def layout(page):
 
 @pytest.mark.parametrize("name", PAGES)
 def test_page_is_the_same_with_other_fonts_hidden(opened, address, name):
-    found = [layout(opened(machine, address + name)) for machine in (0, 1)]
+    found = [layout(opened(machine, address, name)) for machine in (0, 1)]
     assert [wide for wide, _ in found] == [[], []]
     as_is, hidden = (boxes for _, boxes in found)
     assert as_is or name == "search.html"
@@ -106,7 +104,7 @@ def test_page_is_the_same_with_other_fonts_hidden(opened, address, name):
 
 @pytest.mark.parametrize("name", TEXT_PAGES)
 def test_system_sets_only_chinese(opened, address, name):
-    page = opened(1, address + name)
+    page = opened(1, address, name)
     page.evaluate(UNFOLD)
     page.evaluate(SCROLL_THROUGH)
     for frame in page.frames[1:]:
@@ -143,7 +141,7 @@ def broken(opened, tmp_path):
 
         def open_page(body, machine=1):
             (tmp_path / "page.html").write_text(BROKEN.format(body), "utf-8")
-            return opened(machine, f"{home}page.html")
+            return opened(machine, home, "page.html")
 
         yield open_page
 

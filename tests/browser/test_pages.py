@@ -12,7 +12,6 @@ from tests.browser.visits import (
     THEMES,
     TOO_WIDE,
     UNFINISHED,
-    Visit,
     serve,
 )
 from tools import page_checks
@@ -25,19 +24,14 @@ MAX_WEIGHT = 1_500_000  # bytes, uncompressed
 
 
 @pytest.fixture
-def fresh(browser, address):
+def fresh(visit, address):
     """Opens a page with an empty cache and storage; takes the context's options."""
-    visits = []
 
     def open_page(name, home=address, **options):
-        context = browser.new_context(**{"viewport": SIZES["desk"]} | options)
-        visits.append(Visit(context.new_page(), home))
-        return visits[-1].open(name, scripts=options.get("java_script_enabled", True))
+        scripts = options.get("java_script_enabled", True)
+        return visit(home, **options).open(name, scripts)
 
-    yield open_page
-    for seen in visits:
-        seen.close()
-        seen.page.context.close()
+    return open_page
 
 
 # ------------------------------------------------------------------------- every page
@@ -219,11 +213,10 @@ BROKEN = """<!DOCTYPE html><html lang="en"><head><title>T</title><link rel="icon
 
 
 @pytest.fixture
-def broken(browser, tmp_path):
+def broken(visit, tmp_path):
     """Opens a page with the given body from a server of its own."""
     with serve(tmp_path) as home:
-        context = browser.new_context(viewport=SIZES["phone"])
-        seen = Visit(context.new_page(), home)
+        seen = visit(home, viewport=SIZES["phone"])
 
         def open_page(body):
             # A name of its own: the browser may keep a page of the same second and name.
@@ -234,8 +227,6 @@ def broken(browser, tmp_path):
             return seen
 
         yield open_page
-        seen.close()
-        context.close()
 
 
 def test_whole_page_has_no_findings(broken):
