@@ -29,12 +29,7 @@ FIRST = (
     "tests/tools/test_notebooks.py",
     "tests/",
 )
-CUT_FINELY = (
-    "tests/browser/test_pages.py",
-    "tests/browser/test_fonts.py",
-    "tests/browser/test_live.py",
-    "tests/browser/test_live_use.py",
-)
+CUT_FINELY = "tests/browser/"
 
 
 def pytest_collection_modifyitems(items):
@@ -43,7 +38,7 @@ def pytest_collection_modifyitems(items):
     def place(item):
         file = _file(item.nodeid)
         found = (i for i, start in enumerate(FIRST) if file.startswith(start))
-        return len(FIRST) if file in CUT_FINELY else next(found, len(FIRST))
+        return len(FIRST) if file.startswith(CUT_FINELY) else next(found, len(FIRST))
 
     items.sort(key=place)
 
@@ -53,7 +48,7 @@ class ByFile(LoadScopeScheduling):
 
     def _split_scope(self, nodeid):
         file = _file(nodeid)
-        return nodeid if file in CUT_FINELY else file
+        return nodeid if file.startswith(CUT_FINELY) else file
 
 
 def pytest_xdist_make_scheduler(config, log):

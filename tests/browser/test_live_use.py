@@ -18,7 +18,7 @@ from tests.browser.figures import (
     ready,
     wait_until_still,
 )
-from tools import live_model
+from tools import live_figures, live_model, page_checks
 
 MODEL_FIGURES = [
     name
@@ -59,6 +59,40 @@ def wide(seen):
     return seen.page.evaluate(
         "document.documentElement.scrollWidth - document.documentElement.clientWidth"
     )
+
+
+def test_every_figure_stands_on_its_page_and_scripts_on_no_other():
+    assert set(FIGURES) == set(live_figures.FIGURES)
+    for name in page_checks.contents():
+        page = page_checks.read(name)
+        found = [tag.name for tag in page.soup.find_all(re.compile("^live-"))]
+        assert found == [
+            f"live-{figure}" for figure, at in FIGURES.items() if at == name
+        ]
+        scripts = page.soup.find_all("script", src=re.compile("_static/live/"))
+        assert bool(scripts) == bool(found), name
+
+
+def test_weights_come_when_they_are_needed_and_once(figure):
+    seen, element = figure("mask-lab")
+    seen.settle()
+    assert "weights." not in str([each.url for each in seen.responses])
+    # A second figure of the same page uses the same model. A server gives bytes, not the script.
+    element.evaluate("figure => figure.after(figure.cloneNode(true))")
+    ready(seen, element.first, "computed here in")
+    ready(seen, element.nth(1), "computed here in")
+    urls = [each.url for each in seen.responses]
+    assert sum("weights.bin" in url for url in urls) == 1
+    assert sum("weights.js" in url for url in urls) == 0
+    assert sum("vocabulary.js" in url for url in urls) == 1
+    assert seen.problems == []
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_figure_without_scripts(figure, name):
+    _, element = figure(name, java_script_enabled=False)
+    assert "that needs a browser with scripts" in element.inner_text()
+    assert element.locator("p").is_visible()
 
 
 @pytest.mark.parametrize("way", WAYS)
