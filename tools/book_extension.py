@@ -17,10 +17,11 @@ import importlib.metadata
 import re
 import shutil
 import sys
-from collections.abc import Iterator
+from itertools import groupby, pairwise
 from pathlib import Path
 
 import imagesize
+import tinycss2
 from docutils import nodes
 from sphinx.application import Sphinx
 from sphinx.config import Config
@@ -28,6 +29,7 @@ from sphinx.errors import ExtensionError
 from sphinx.util import logging
 from sphinx.util.typing import ExtensionMetadata
 from sphinx.writers.html5 import HTML5Translator
+from tinycss2.ast import Node
 
 # Sphinx finds this folder, the tests import from above it.
 sys.path.append(str(Path(__file__).resolve().parent))
@@ -274,78 +276,45 @@ def slim_down(app: Sphinx, exception: Exception | None) -> None:
             target.write_text(used_rules(css, words), encoding="utf-8")
 
 
-STRING = r'"(?:\\.|[^"\\])*"|' + r"'(?:\\.|[^'\\])*'"
-
-
-def used_rules(css: str, words: set[str]) -> str:
+def used_rules(css: str | list[Node], words: set[str]) -> str:
     """Return the rules of a style sheet that can match.
 
     Args:
-        css: a style sheet.
+        css: a style sheet, or what stands in one of its rules.
         words: every word of the pages and their scripts; a selector whose classes and ids are
             not all among them matches nothing.
 
     Returns:
         The style sheet without comments, fonts and the rules that match nothing.
     """
-    css = re.sub(
-        rf"({STRING})|/\*.*?\*/", lambda match: match[1] or "", css, flags=re.DOTALL
-    )
     kept = []
-    for prelude, body in statements(css):
-        if body is None:
-            kept.append(prelude)
-        elif prelude.startswith(("@media", "@supports")):
-            if inner := used_rules(body, words):
-                kept.append(f"{prelude}{{{inner}}}")
-        elif prelude.startswith("@"):
-            if prelude != "@font-face":
-                kept.append(f"{prelude}{{{body}}}")
-        else:
-            selectors = map(str.strip, re.split(r",(?![^()]*\))", prelude))
-            selectors = [
-                selector for selector in selectors if can_match(selector, words)
-            ]
-            if selectors:
-                kept.append(f"{','.join(selectors)}{{{body}}}")
+    write = tinycss2.serialize
+    for rule in tinycss2.parse_stylesheet(
+        css, skip_comments=True, skip_whitespace=True
+    ):
+        if rule.type == "qualified-rule":
+            parts = groupby(rule.prelude, lambda token: token == ",")
+            selectors = [list(part) for comma, part in parts if not comma]
+            used = [write(each).strip() for each in selectors if can_match(each, words)]
+            if used:
+                kept.append(f"{','.join(used)}{{{write(rule.content)}}}")
+        elif rule.at_keyword in ("media", "supports"):
+            if inner := used_rules(rule.content, words):
+                kept.append(f"@{rule.at_keyword}{write(rule.prelude)}{{{inner}}}")
+        elif rule.at_keyword != "font-face":
+            kept.append(rule.serialize())
     return "\n".join(kept)
 
 
-def statements(css: str) -> Iterator[tuple[str, str | None]]:
-    """Cut a style sheet into its statements: ``(selector or at-rule, body)``.
-
-    The body is ``None`` for a statement that ends in a semicolon, such as ``@charset``.
-    """
-    start = depth = 0
-    prelude = ""
-    for match in re.finditer(rf"{STRING}|[{{}};]", css):
-        token = match[0]
-        if token == "{":
-            if depth == 0:
-                prelude, start = css[start : match.start()].strip(), match.end()
-            depth += 1
-        elif token == "}":
-            depth -= 1
-            if depth == 0:
-                yield prelude, css[start : match.start()]
-                start = match.end()
-        elif token == ";" and depth == 0:
-            yield css[start : match.end()].strip(), None
-            start = match.end()
-
-
-def can_match(selector: str, words: set[str]) -> bool:
+def can_match(selector: list[Node], words: set[str]) -> bool:
     """Tell whether all classes and ids of a selector are among the words.
 
     What stands in brackets (attributes, ``:not(…)``, ``:is(…)``) is left out of account, so that
     a rule is rather kept than lost.
     """
-    outside = re.sub(r"\[[^\]]*\]", "", selector)
-    while "(" in outside:
-        outside, found = re.subn(r"\([^()]*\)", "", outside)
-        if not found:
-            return True
-    return words.issuperset(re.findall(r"[.#]([A-Za-z_-][\w-]*)", outside))
+    names = [token.value for token in selector if token.type == "hash"]
+    names += [name.value for dot, name in pairwise(selector) if dot == "."]
+    return words.issuperset(names)
 
 
 def setup(app: Sphinx) -> ExtensionMetadata:

@@ -12,10 +12,11 @@ import json
 import struct
 import sys
 from base64 import b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from safetensors.numpy import load_file
 
 ROOT = Path(__file__).resolve().parent.parent
 if str(ROOT / "src") not in sys.path:
@@ -27,35 +28,24 @@ from bertbook.tokenizer import words as basic  # noqa: E402
 MINI_BERT = ROOT / "weights" / "mini_bert"
 MINILM_HEAD = ROOT / "weights" / "minilm_mlm.safetensors"
 MINILM_RECORD = ROOT / "results" / "minilm_mlm.json"
-FORMATS = {"F16": "<f2", "F32": "<f4"}  # safetensors' name: numpy's
 # Pieces of a text in the page; what MiniLM could read beyond takes seconds.
 LONGEST = 128
 
 
-def read_safetensors(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    """Read a safetensors file: its header is JSON, with the length in front as eight bytes.
-
-    Args:
-        path: of the file.
-
-    Yields:
-        Name and 32-bit numbers of each tensor, in order of the names.
+def read_safetensors(path: Path) -> dict[str, np.ndarray]:
+    """Read the tensors of a file, by name, as 32-bit numbers.
 
     Raises:
         ValueError: if the numbers are neither 16-bit nor 32-bit floating point.
     """
-    data = path.read_bytes()
-    (length,) = struct.unpack("<Q", data[:8])
-    header = json.loads(data[8 : 8 + length])
-    header.pop("__metadata__", None)
-    for name, entry in sorted(header.items()):
+    tensors = load_file(path)
+    for name in list(tensors):
         if name.endswith(".position_ids"):  # 0, 1, 2, … as older checkpoints have them
-            continue
-        if entry["dtype"] not in FORMATS:
-            raise ValueError(f"{name} has dtype {entry['dtype']}, expected F16 or F32")
-        start, end = (8 + length + offset for offset in entry["data_offsets"])
-        numbers = np.frombuffer(data[start:end], FORMATS[entry["dtype"]])
-        yield name, numbers.astype("<f4").reshape(entry["shape"])
+            del tensors[name]
+        elif tensors[name].dtype not in ("float16", "float32"):
+            dtype = tensors[name].dtype
+            raise ValueError(f"{name} has dtype {dtype}, expected float16 or float32")
+    return {name: numbers.astype("<f4") for name, numbers in tensors.items()}
 
 
 def quantise(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -76,7 +66,7 @@ def quantise(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def mini_bert() -> tuple[dict, dict[str, np.ndarray]]:
     """Read configuration and weights of the book's own model."""
     config = json.loads((MINI_BERT / "config.json").read_text("utf-8"))
-    return config, dict(read_safetensors(MINI_BERT / "model.safetensors"))
+    return config, read_safetensors(MINI_BERT / "model.safetensors")
 
 
 def minilm() -> tuple[dict, dict[str, np.ndarray]]:
@@ -91,9 +81,8 @@ def minilm() -> tuple[dict, dict[str, np.ndarray]]:
     check_sha256(MINILM_HEAD, stored["sha256"])
     config = json.loads((folder / "config.json").read_text("utf-8"))
     encoder = read_safetensors(folder / "model.safetensors")
-    tensors = {f"bert.{name}": tensor for name, tensor in encoder}
-    tensors = {name: t for name, t in tensors.items() if ".pooler." not in name}
-    change = dict(read_safetensors(MINILM_HEAD))
+    tensors = {f"bert.{n}": t for n, t in encoder.items() if "pooler." not in n}
+    change = read_safetensors(MINILM_HEAD)
     for name in [name for name in change if name.endswith(".down")]:
         linear = name.removesuffix(".down")
         up, down = (change.pop(f"{linear}.{part}") for part in ("up", "down"))

@@ -27,7 +27,7 @@ def packed_changes(weights: Path = WEIGHTS, measured: dict | None = None) -> byt
         weights: the difference.
         measured: what takes the place of a configuration.
     """
-    tensors = dict(live_model.read_safetensors(weights))
+    tensors = live_model.read_safetensors(weights)
     return live_model.packed_weights(measured or {}, tensors)
 
 
