@@ -1,13 +1,12 @@
 """What a committed notebook must be: checks that each return a list of problems.
 
-tests/tools/test_notebooks.py runs them on every notebook, and on notebooks broken on purpose.
+tests/tools/test_notebooks.py runs them on every notebook, and on notebooks broken on purpose. The
+style of the code is ruff's matter: `make check` and `make test` run it over all notebooks.
 """
 
 import ast
 import builtins
 import re
-import subprocess
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -280,22 +279,6 @@ def plain_python(path: Path) -> list[str]:
     return problems
 
 
-def ruff_clean(path: Path) -> list[str]:
-    """The code passes the checks and has the format of the package's."""
-    problems = []
-    for command in (["check", "--output-format=concise"], ["format", "--diff"]):
-        config = ["--no-cache", "--config", notebooks.ROOT / "pyproject.toml"]
-        run = subprocess.run(
-            [sys.executable, "-m", "ruff", *command, *config, path.resolve()],
-            cwd=notebooks.ROOT,  # there it knows the package's imports from others
-            capture_output=True,
-            text=True,
-        )
-        if run.returncode:
-            problems.append(run.stdout + run.stderr)
-    return problems
-
-
 CHECKS = [
     package_cells,
     normal_form,
@@ -313,7 +296,6 @@ CHECKS = [
     figures_described,
     cells_short,
     plain_python,
-    ruff_clean,
 ]
 
 

@@ -370,10 +370,6 @@ BROKEN = {
         (source(PRINT, 'os.system("ls")'), "cell-4: system"),
         (source(PRINT, 'IFrame("https://x.org/")'), "cell-4: https://x.org/"),
     ],
-    checks.ruff_clean: [
-        (source(PRINT, "print(unknown)"), "F821"),
-        (source(PRINT, "x = [1,2]"), "x = [1, 2]"),
-    ],
 }
 
 # What looks alike and is in order.
