@@ -27,6 +27,8 @@ from uv import find_uv_bin
 
 ROOT = Path(__file__).resolve().parents[2]
 PYTHONS = ("python3.13", "python3.12", "python3.11", "python3.14", "python3")
+# Settings of this machine, and of make, that a checkout does not get.
+OURS = ("PIP_", "UV_", "MAKE", "MFLAGS", "PYTHON", "CHROMIUM", "SSL_", "HTTP", "http")
 
 spec = importlib.util.spec_from_file_location("book_setup", ROOT / "tools" / "setup.py")
 book_setup = importlib.util.module_from_spec(spec)
@@ -39,15 +41,14 @@ spec.loader.exec_module(book_setup)
 def make_wheel(folder, name, version, script=None):
     """Write a wheel with one module, or one command; return the line that asks for it."""
     about = f"{name}-{version}.dist-info"
+    module = f"{name}-{version}.data/scripts/{name}" if script else f"{name}.py"
     members = {
-        f"{name}-{version}.data/scripts/{name}" if script else f"{name}.py": script
-        or "",
+        module: script or "",
         f"{about}/METADATA": f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n",
         f"{about}/WHEEL": "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n",
     }
-    members[f"{about}/RECORD"] = "".join(
-        f"{m},,\n" for m in [*members, f"{about}/RECORD"]
-    )
+    record = f"{about}/RECORD"
+    members[record] = "".join(f"{member},,\n" for member in [*members, record])
     path = folder / f"{name}-{version}-py3-none-any.whl"
     with zipfile.ZipFile(path, "w") as wheel:
         for member, text in members.items():
@@ -56,6 +57,14 @@ def make_wheel(folder, name, version, script=None):
             wheel.writestr(info, text)
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return f"{name}=={version} --hash=sha256:{digest}\n"
+
+
+def says(result, *texts):
+    """What a command wrote on errors holds all of the texts, and no traceback."""
+    assert "Traceback" not in result.stderr
+    for text in texts:
+        assert text in result.stderr
+    return result
 
 
 class Checkout:
@@ -91,22 +100,6 @@ class Checkout:
 
     def environment(self, **changes):
         """Neither settings of this machine nor make's; packages only from the wheels."""
-        left = (
-            "PIP_",
-            "UV_",
-            "MAKE",
-            "MFLAGS",
-            "PYTHON",
-            "CHROMIUM",
-            "SSL_",
-            "HTTP",
-            "http",
-        )
-        kept = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(left)
-        }
         settings = {
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_NO_CACHE_DIR": "1",
@@ -115,6 +108,7 @@ class Checkout:
             "UV_CACHE_DIR": str(self.folder.parent / "cache"),
             "PYTHONPATH": str(self.folder / "broken"),
         }
+        kept = {n: value for n, value in os.environ.items() if not n.startswith(OURS)}
         merged = kept | settings | changes
         return {name: value for name, value in merged.items() if value is not None}
 
@@ -129,8 +123,17 @@ class Checkout:
             timeout=180,
         )
 
-    def set_up(self, target="book", **changes):
-        return self.run(sys.executable, "tools/setup.py", target, **changes)
+    def set_up(self, target="book", fails=(), **changes):
+        """Run the set-up; it succeeds, or stops and says what is to be read on failure."""
+        result = self.run(sys.executable, "tools/setup.py", target, **changes)
+        assert result.returncode == bool(fails), result.stderr
+        return says(result, *fails)
+
+    def make(self, commands, *arguments, fails):
+        """Run make with nothing else on the PATH; it stops, and says this."""
+        result = self.run(shutil.which("make"), *arguments, PATH=str(commands))
+        assert result.returncode
+        return says(result, *fails)
 
     def installed(self):
         """Return the version of tiny in .venv, None without it."""
@@ -195,16 +198,14 @@ def test_first_run_makes_the_environment_and_the_second_has_nothing_to_do(
     tmp_path, wheels, name
 ):
     bare = Checkout(tmp_path / name, wheels)
-    first = bare.set_up()
-    assert first.returncode == 0, first.stderr
-    assert "Making .venv" in first.stdout
+    assert "Making .venv" in bare.set_up().stdout
     assert bare.installed() == "1.0"
     assert bare.stamped() == {"book"}
 
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     second = bare.set_up(PIP_FIND_LINKS="/nowhere")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    assert (second.returncode, second.stdout, second.stderr) == (0, "", "")
+    assert (second.stdout, second.stderr) == ("", "")
     # Time of the processor: the clock on the wall depends on what else runs.
     assert after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime < 0.5
 
@@ -212,20 +213,18 @@ def test_first_run_makes_the_environment_and_the_second_has_nothing_to_do(
 def test_everything_adds_to_the_book(checkout, wheels):
     checkout.write("locks/book.txt", "# nothing\n")
     checkout.write("locks/all.txt", wheels.lines["1.0"])
-    assert checkout.set_up("book").returncode == 0
+    checkout.set_up("book")
     assert checkout.installed() is None
-    result = checkout.set_up("all")
-    assert result.returncode == 0, result.stderr
-    assert "Making .venv" not in result.stdout
+    assert "Making .venv" not in checkout.set_up("all").stdout
     assert checkout.installed() == "1.0"
     assert checkout.stamped() == {"book", "all"}
     assert checkout.set_up("book").stdout == ""
 
 
 def test_a_changed_pin_is_installed_by_the_next_run(checkout, wheels):
-    assert checkout.set_up("all").returncode == 0
+    checkout.set_up("all")
     checkout.write("locks/book.txt", wheels.lines["2.0"])
-    assert checkout.set_up().returncode == 0
+    checkout.set_up()
     assert checkout.installed() == "2.0"
     assert "Installing" in checkout.set_up("all").stdout
 
@@ -235,7 +234,7 @@ def test_a_changed_pin_is_installed_by_the_next_run(checkout, wheels):
 def test_an_interrupted_installation_goes_on_the_next_time(
     checkout, wheels, index, kill
 ):
-    assert checkout.set_up().returncode == 0
+    checkout.set_up()
     checkout.write("locks/book.txt", wheels.lines["2.0"])
     settings, server = index
     process = subprocess.Popen(
@@ -259,14 +258,13 @@ def test_an_interrupted_installation_goes_on_the_next_time(
         assert "The same command goes on from here" in errors
     # Not even the former state counts as installed: uv may have been half way.
     assert checkout.stamped() == set()
-    result = checkout.set_up()
-    assert result.returncode == 0, result.stderr
+    checkout.set_up()
     assert checkout.installed() == "2.0"
 
 
 @pytest.mark.slow
 def test_a_copied_checkout_gets_an_environment_of_its_own(checkout, tmp_path):
-    assert checkout.set_up().returncode == 0
+    checkout.set_up()
     original, checkout.folder = checkout.folder, tmp_path / "copy"
     shutil.copytree(original, checkout.folder, symlinks=True)
     # As make does it: with the Python of the .venv that is made anew.
@@ -284,14 +282,8 @@ def test_an_environment_that_is_not_right_is_made_anew(checkout, monkeypatch):
     for name in ("ROOT", "VENV", "PYTHON", "UV", "STAMP"):
         there = checkout.folder / getattr(book_setup, name).relative_to(ROOT)
         monkeypatch.setattr(book_setup, name, there)
-    remakes = (
-        sys.executable,
-        "-m",
-        "venv",
-        "--clear",
-        "--without-pip",
-        checkout.folder / ".venv",
-    )
+    options = ("-m", "venv", "--clear", "--without-pip")
+    remakes = (sys.executable, *options, checkout.folder / ".venv")
     book_setup.set_up("book")
     assert remakes not in commands
     stamp = book_setup.STAMP.read_text()
@@ -305,9 +297,8 @@ def test_an_environment_that_is_not_right_is_made_anew(checkout, monkeypatch):
         assert commands == []
     book_setup.PYTHON.unlink()
     book_setup.PYTHON.symlink_to("/nowhere")
-    with pytest.raises(
-        OSError, match="bin/python"
-    ):  # the new one, which run did not make
+    # The new one, which run did not make.
+    with pytest.raises(OSError, match="bin/python"):
         book_setup.set_up("book")
     assert commands[0] == remakes
 
@@ -326,23 +317,23 @@ def test_uv_is_told_what_pip_is_told(monkeypatch, tmp_path):
     monkeypatch.setattr(book_setup, "PYTHON", sys.executable)
     options, variables = book_setup.settings_for_uv()
     assert options == []
-    assert (
-        variables.items()
-        >= {
-            "UV_DEFAULT_INDEX": "http://a/simple",
-            "UV_INDEX": "http://b http://c",
-            "UV_FIND_LINKS": "/one,/two",
-            "UV_INSECURE_HOST": "a b",
-            "SSL_CERT_FILE": "/variable.pem",
-            "ALL_PROXY": "http://proxy:1",
-        }.items()
-    )
+    expected = {
+        "UV_DEFAULT_INDEX": "http://a/simple",
+        "UV_INDEX": "http://b http://c",
+        "UV_FIND_LINKS": "/one,/two",
+        "UV_INSECURE_HOST": "a b",
+        "SSL_CERT_FILE": "/variable.pem",
+        "ALL_PROXY": "http://proxy:1",
+    }
+    assert variables.items() >= expected.items()
     assert "UV_HTTP_RETRIES" not in variables
     monkeypatch.setenv("PIP_NO_INDEX", "true")
     assert book_setup.settings_for_uv()[0] == ["--no-index"]
 
 
 # --- which Python
+
+NAME_A_PYTHON = "make book PYTHON=/path/to/python3"
 
 
 @pytest.fixture
@@ -360,14 +351,12 @@ def add_python(folder, name, version=sys.version_info[:3], lacks=""):
         f"dict.fromkeys('{lacks}'.split())); sys.argv = sys.argv[1:]; exec(sys.argv[1]) if "
         "sys.argv[0] == '-c' else runpy.run_path(sys.argv[0], run_name='__main__')"
     )
-    (folder / name).write_text(
-        f'#!/bin/sh\nexec {sys.executable} -c "{disguise}" "$@"\n'
-    )
-    (folder / name).chmod(0o755)
+    add_command(folder / name, f'exec {sys.executable} -c "{disguise}" "$@"')
 
 
-def make(checkout, commands, *arguments):
-    return checkout.run(shutil.which("make"), *arguments, PATH=str(commands))
+def add_command(path, script):
+    path.write_text(f"#!/bin/sh\n{script}\n")
+    path.chmod(0o755)
 
 
 def test_the_newest_python_is_taken_that_works(bare, commands):
@@ -383,9 +372,7 @@ def test_the_newest_python_is_taken_that_works(bare, commands):
     for name in reversed(PYTHONS[:4]):
         add_python(commands, name, (3, int(name[-2:]), 0))
         assert found() == (name, 0)
-    (commands / "python3.14").write_text(
-        "#!/bin/sh\nexit 127\n"
-    )  # pyenv's, without a 3.14
+    add_command(commands / "python3.14", "exit 127")  # pyenv's, without a 3.14
     add_python(commands, "python3.13", (3, 13, 0), lacks="venv")
     assert found() == ("python3.12", 0)
     bare.make_environment()
@@ -395,32 +382,23 @@ def test_the_newest_python_is_taken_that_works(bare, commands):
 @pytest.mark.parametrize("version", [(3, 9, 2), (3, 15, 0)])
 def test_a_wrong_python_is_named(bare, commands, version):
     add_python(commands, "python3", version)
-    result = make(bare, commands, "book")
-    assert result.returncode
     found = ".".join(map(str, version))
-    assert f"3.13 or 3.14 is needed, this is {found} (" in result.stderr
-    assert "make book PYTHON=/path/to/python3" in result.stderr
-    assert "Traceback" not in result.stderr
+    told = [f"3.13 or 3.14 is needed, this is {found} (", NAME_A_PYTHON]
+    bare.make(commands, "book", fails=told)
     assert not (bare.folder / ".venv").exists()
 
 
 def test_no_python_at_all(bare, commands):
-    result = make(bare, commands, "book")
-    assert result.returncode
-    assert "No Python found. Python 3.11" in result.stderr
-    assert "make book PYTHON=/path/to/python3" in result.stderr
-    result = make(bare, commands, "book", "PYTHON=/nowhere/python3")
-    assert result.returncode
-    assert "No Python found at /nowhere/python3" in result.stderr
+    told = ["No Python found. Python 3.11", NAME_A_PYTHON]
+    bare.make(commands, "book", fails=told)
+    told = ["No Python found at /nowhere/python3"]
+    bare.make(commands, "book", "PYTHON=/nowhere/python3", fails=told)
 
 
 def test_python_without_its_venv_package(bare, commands):
     add_python(commands, "python3", lacks="ensurepip")
-    result = make(bare, commands, "book")
-    assert result.returncode
-    assert "cannot make environments" in result.stderr
-    assert "apt-get install python3-venv" in result.stderr
-    assert "Traceback" not in result.stderr
+    told = ["cannot make environments", "apt-get install python3-venv"]
+    bare.make(commands, "book", fails=told)
 
 
 def test_the_syntax_is_that_of_an_old_python():
@@ -428,6 +406,8 @@ def test_the_syntax_is_that_of_an_old_python():
 
 
 # --- what goes wrong, and what is said about it
+
+NO_INDEX = "The package index cannot be reached"
 
 
 @pytest.mark.parametrize("full", ["cache", "checkout/.venv"])
@@ -442,9 +422,7 @@ def test_the_disk_fills_up(bare, full):
         bare.make_environment()
     result = bare.run(*command, disk, sys.executable, "tools/setup.py", "book")
     assert result.returncode == 1
-    assert "The disk is full" in result.stderr
-    assert "uv cache clean" in result.stderr
-    assert "Traceback" not in result.stderr
+    says(result, "The disk is full", "uv cache clean")
 
 
 def test_a_small_disk_is_announced(monkeypatch, capsys):
@@ -462,12 +440,8 @@ def test_no_network(checkout, index, asks):
     server.close()
     if asks == "pip":
         settings["PIP_FIND_LINKS"] = None
-    result = checkout.set_up(PIP_RETRIES="1", **settings)
-    assert result.returncode == 1
-    assert "The package index cannot be reached" in result.stderr
-    assert "needed once" in result.stderr
-    assert "HTTPS_PROXY" in result.stderr
-    assert "PIP_INDEX_URL" in result.stderr
+    told = [NO_INDEX, "needed once", "HTTPS_PROXY", "PIP_INDEX_URL"]
+    checkout.set_up(fails=told, PIP_RETRIES="1", **settings)
     assert checkout.stamped() == set()
 
 
@@ -476,23 +450,18 @@ def test_no_proxy(checkout, index):
     proxy = "http://{}:{}".format(*server.getsockname())
     server.close()
     settings |= {"PIP_INDEX_URL": "http://index.invalid/simple", "PIP_PROXY": proxy}
-    result = checkout.set_up(PIP_RETRIES="0", **settings)
-    assert result.returncode == 1
-    assert "The package index cannot be reached" in result.stderr
+    checkout.set_up(fails=[NO_INDEX], PIP_RETRIES="0", **settings)
 
 
 @pytest.mark.slow
 def test_the_index_hangs(checkout, index):
-    result = checkout.set_up(PIP_RETRIES="0", PIP_DEFAULT_TIMEOUT="1", **index[0])
-    assert result.returncode == 1
-    assert "The package index cannot be reached" in result.stderr
+    hasty = {"PIP_RETRIES": "0", "PIP_DEFAULT_TIMEOUT": "1"}
+    checkout.set_up(fails=[NO_INDEX], **hasty, **index[0])
 
 
 def test_the_index_is_out_of_date(checkout):
     checkout.write("locks/book.txt", f"tiny==3.0 --hash=sha256:{64 * '0'}\n")
-    result = checkout.set_up()
-    assert result.returncode == 1
-    assert "lacks a version that the book asks for" in result.stderr
+    result = checkout.set_up(fails=["lacks a version that the book asks for"])
     assert "tiny==3.0" in result.stdout
 
 
@@ -500,13 +469,11 @@ def test_the_index_is_out_of_date(checkout):
 def test_a_wheel_with_another_hash_is_refused(checkout, filename):
     right = (checkout.folder / filename).read_text()
     checkout.write(filename, right.split("sha256:")[0] + f"sha256:{64 * '0'}\n")
-    result = checkout.set_up()
-    assert result.returncode == 1
-    assert "is not the file that the book was tested with" in result.stderr
+    checkout.set_up(fails=["is not the file that the book was tested with"])
     assert checkout.installed() is None
     assert checkout.stamped() == set()
     checkout.write(filename, right)
-    assert checkout.set_up().returncode == 0
+    checkout.set_up()
     assert checkout.installed() == "1.0"
 
 
@@ -514,8 +481,7 @@ def test_a_wheel_with_another_hash_is_refused(checkout, filename):
 def test_a_wheel_without_a_hash_is_refused(checkout, filename):
     checkout.write("locks/book.txt", "# nothing\n")
     checkout.write(filename, "tiny==1.0\n")
-    result = checkout.set_up("all")
-    assert result.returncode == 1
+    result = checkout.set_up("all", fails=["Set-up stopped"])
     assert "hash" in result.stdout.lower()
     assert checkout.installed() is None
     assert checkout.stamped() == set()
@@ -525,26 +491,19 @@ def test_a_wheel_without_a_hash_is_refused(checkout, filename):
 
 
 def test_make_without_a_target_explains_every_target(bare):
-    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)[
-        1
-    ].split()
+    phony = re.search(r"^\.PHONY: (.*)$", (ROOT / "Makefile").read_text(), re.M)
     shown = bare.run("make").stdout
-    assert set(phony) - {"help"} == set(re.findall(r"^make (\w+)", shown, re.M))
+    assert set(phony[1].split()) - {"help"} == set(
+        re.findall(r"^make (\w+)", shown, re.M)
+    )
 
 
 def test_the_book_is_built_anew_when_a_partial_build_would_hide_something(checkout):
     book = checkout.folder / ".venv" / "bin" / "jupyter-book"
-    book.write_text(
-        "#!/bin/sh\nmkdir -p _build && touch _build/page && exit $(cat status)\n"
-    )
-    book.chmod(0o755)
+    add_command(book, "mkdir -p _build && touch _build/page && exit $(cat status)")
     (checkout.folder / "book" / "_assets").mkdir(parents=True)
-    for name in (
-        "_config.yml",
-        "_toc.yml",
-        "book/_assets/book.css",
-        "tools/book_extension.py",
-    ):
+    style = "book/_assets/book.css"
+    for name in ("_config.yml", "_toc.yml", style, "tools/book_extension.py"):
         checkout.write(name, "")
     old = checkout.folder / "_build" / "old"
 
@@ -560,7 +519,7 @@ def test_the_book_is_built_anew_when_a_partial_build_would_hide_something(checko
 
     build()
     assert keeps_the_last_build()
-    for name in ("book/_assets/book.css", "_config.yml", ".venv/installed.json"):
+    for name in (style, "_config.yml", ".venv/installed.json"):
         later = time.time() + 1
         os.utime(checkout.folder / name, (later, later))
         assert not keeps_the_last_build(), name
@@ -573,11 +532,8 @@ def test_the_book_is_built_anew_when_a_partial_build_would_hide_something(checko
 
 def test_tests_without_chromium_stop_before_anything_is_installed(bare, commands):
     add_python(commands, "python3")
-    result = make(bare, commands, "test")
-    assert result.returncode
-    assert "No Chromium found" in result.stderr
-    assert "apt-get install chromium" in result.stderr
-    assert "CHROMIUM=/path/to/chromium" in result.stderr
+    told = ["No Chromium found", "apt-get install chromium"]
+    bare.make(commands, "test", fails=[*told, "CHROMIUM=/path/to/chromium"])
     assert not (bare.folder / ".venv").exists()
 
 
@@ -586,21 +542,13 @@ def test_the_bare_machine_gets_what_pip_cannot_install(bare, commands):
     for name in ("bash", "dirname", "env"):
         (commands / name).symlink_to(shutil.which(name))
     log = commands / "log"
-    for name, does in (
-        ("apt-get", "exit"),
-        ("make", "exit"),
-        ("id", "echo 0"),
-        ("dpkg", "exit 1"),
-    ):
-        (commands / name).write_text(f'#!/bin/sh\necho {name} "$@" >> {log}\n{does}\n')
-        (commands / name).chmod(0o755)
+    does = {"apt-get": "exit", "make": "exit", "id": "echo 0", "dpkg": "exit 1"}
+    for name, script in does.items():
+        add_command(commands / name, f'echo {name} "$@" >> {log}\n{script}')
     result = bare.run(".ci/run", PATH=str(commands))
     assert result.returncode == 0, result.stderr
-    update, install, test = [
-        line
-        for line in log.read_text().splitlines()
-        if line.startswith(("apt-get", "make"))
-    ]
+    said = log.read_text()
+    update, install, test = re.findall("^(?:apt-get|make).*", said, re.M)
     assert update == "apt-get update"
     wanted = {"python3", "python3-venv", "chromium", "fonts-noto-cjk"}
     assert wanted <= set(install.split())
@@ -624,17 +572,12 @@ def pins(*filenames):
             if line and line[0] != "-":
                 asked, *hashes = re.split(r"\s+--hash=sha256:", line)
                 pin, _, marker = asked.partition(";")
-                name, version = re.fullmatch(
-                    r"([\w.-]+)==([\w.]+)", pin.strip()
-                ).groups()
-                yield canonicalize_name(name), version, marker.strip(), hashes
+                found = re.fullmatch(r"([\w.-]+)==([\w.]+)", pin.strip())
+                yield canonicalize_name(found[1]), found[2], marker.strip(), hashes
 
 
 LOCKED = [name for name in book_setup.ALL if name != "requirements.txt"]
-ASKED = {
-    "book": ["requirements-book.txt"],
-    "all": ["requirements-book.txt", "requirements.txt"],
-}
+ASKED = ["requirements-book.txt", "requirements.txt"]
 
 
 @pytest.mark.parametrize("filename", LOCKED)
@@ -646,18 +589,18 @@ def test_every_pin_has_hashes_and_is_what_is_installed(filename):
             assert importlib.metadata.version(name) == version
 
 
-@pytest.mark.parametrize("target", ["book", "all"])
-def test_the_locks_are_those_of_the_requirements(target):
-    files = {"book": book_setup.BOOK, "all": LOCKED}[target]
+@pytest.mark.parametrize(
+    ("files", "asks", "left_out"),
+    [(book_setup.BOOK, ASKED[:1], set()), (LOCKED, ASKED, {"torch"})],
+    ids=["book", "all"],
+)
+def test_the_locks_are_those_of_the_requirements(files, asks, left_out):
     locked = {(name, version) for name, version, *_ in pins(*files)}
-    asked = {(name, version) for name, version, *_ in pins(*ASKED[target])}
-    missing = {name for name, _ in asked - locked}
-    assert missing == ({"torch"} if target == "all" else set()), "run `make lock`"
+    asked = {(name, version) for name, version, *_ in pins(*asks)}
+    assert {name for name, _ in asked - locked} == left_out, "run `make lock`"
     names = [name for name, _ in locked]
     assert len(names) == len(set(names)), "one version of a package for all"
-    assert not [
-        name for name in names if name.startswith(("nvidia-", "cuda-", "triton"))
-    ]
+    assert not any(name.startswith(("nvidia-", "cuda-", "triton")) for name in names)
 
 
 def test_the_locks_name_no_index():
@@ -671,15 +614,14 @@ def test_every_pin_is_for_the_first_release_of_each_python():
             here = {"python_version": python, "python_full_version": f"{python}.0"}
             if marker and not Marker(marker).evaluate(here):
                 continue
-            if (
-                not marker or Marker(marker).evaluate()
-            ):  # installed here, so it can be asked
+            # Installed here, so it can be asked.
+            if not marker or Marker(marker).evaluate():
                 needs = importlib.metadata.metadata(name)["Requires-Python"] or ""
                 assert SpecifierSet(needs).contains(f"{python}.0"), (name, python)
 
 
 def test_every_direct_requirement_says_why():
-    for filename in ("requirements-book.txt", "requirements.txt"):
+    for filename in ASKED:
         for line in (ROOT / filename).read_text().splitlines():
             assert "==" not in line or re.search(r"  # \w", line), line
 
