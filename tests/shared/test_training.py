@@ -285,3 +285,80 @@ def test_an_lstm_runs_under_bfloat16_autocast_on_every_processor(native, monkeyp
     assert lstm.weight_hh_l0.grad.isfinite().all()
     with lstm_precision():
         assert lstm(inputs)[0].dtype == linear(inputs[..., :4]).dtype == torch.float32
+
+
+WEIGHT_DECAY = {"weight_decay": 0.3, "decays": lambda name, p: name.endswith("weight")}
+
+
+def by_hand(
+    steps, learning_rate, schedule, betas, clip_norm, weight_decay=0.0, decays=None
+):
+    """The same training with PyTorch's own AdamW and LambdaLR, a group for each parameter."""
+    model = network()
+    groups = [
+        {
+            "params": [p],
+            "weight_decay": weight_decay if not decays or decays(n, p) else 0,
+        }
+        for n, p in model.named_parameters()
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate, betas=betas)
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, schedule)
+    torch.manual_seed(1)
+    for step in range(steps):
+        optimizer.zero_grad()
+        squared_error(model.train(), epochs(step)).backward()
+        nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+        optimizer.step()
+        rates.step()
+    return model
+
+
+def difference(model, other):
+    pairs = zip(model.parameters(), other.parameters(), strict=True)
+    return max((one - two).abs().max().item() for one, two in pairs)
+
+
+PLAIN = {
+    "steps": 9,
+    "learning_rate": 0.01,
+    "schedule": lambda step: 1.0,
+    "betas": (0.9, 0.999),
+    "clip_norm": float("inf"),
+}
+
+
+@pytest.mark.parametrize(
+    "choices",
+    [
+        {},
+        {"schedule": lambda step: (step + 1) / 9},
+        {"schedule": lambda step: 1 - step / 9},
+        {"betas": (0.5, 0.999)},
+        {"betas": (0.9, 0.7)},
+        {"clip_norm": 0.5},
+        {"weight_decay": 0.3},
+        WEIGHT_DECAY,
+        {
+            "schedule": lambda step: abs(step - 4) / 4,
+            "betas": (0.6, 0.8),
+            "clip_norm": 0.5,
+            **WEIGHT_DECAY,
+        },
+    ],
+)
+def test_every_weight_is_that_of_pytorchs_optimizer_driven_by_hand(choices):
+    choices = {**PLAIN, **choices}
+    _, model = run(**choices)
+    assert difference(model, by_hand(**choices)) < 1e-7
+    if choices != PLAIN:  # each choice matters, so that the equality can fail
+        assert difference(model, by_hand(**PLAIN)) > 1e-4
+
+
+def test_what_is_not_chosen_is_what_the_docstring_says():
+    """No schedule and no decay, Adam's usual betas, gradients clipped to norm 1."""
+    large = {"steps": 9, "learning_rate": 0.5}
+    _, model = run(**large)
+    usual = {**PLAIN, **large, "clip_norm": 1.0}
+    assert difference(model, by_hand(**usual)) < 1e-6
+    assert difference(model, by_hand(**{**usual, "clip_norm": float("inf")})) > 1e-3

@@ -1,6 +1,8 @@
-"""The one training loop of the book.
+"""The training loop that chapters and experiments call, and what belongs to it.
 
-Chapters and experiments call :func:`train`; the record of an experiment is in
+:func:`train` is for models whose examples fit into memory and whose training one process does: all
+of the book's but the pre-training from a stream of text, which has a loop of its own,
+:func:`bertbook.pretraining.loop.pretrain`. The record of an experiment is in
 `bertbook.shared.results`.
 """
 
