@@ -141,6 +141,77 @@ def test_a_folder_of_ones_own_loads(tmp_path):
         load_masked_lm(tmp_path)
 
 
+def test_a_head_starts_small_and_unbiased():
+    torch.manual_seed(0)
+    head = BertForMaskedLM(BertConfig.tiny(hidden_size=96)).cls.predictions
+    assert head.transform.dense.weight.std().item() == pytest.approx(0.02, rel=0.05)
+    assert not head.transform.dense.bias.any()
+    assert not head.bias.any()
+
+
+def test_ten_guesses_are_what_is_not_chosen(letters):
+    model, tokenizer = letters
+    (found,) = fill_mask("a [MASK]", model=model, tokenizer=tokenizer)
+    assert len(found) == 10
+
+
+@pytest.fixture
+def stored(letters, tmp_path, monkeypatch):
+    """A trained difference to an encoder that takes MiniLM's place, and its path."""
+    encoder = {n: t.clone() for n, t in letters[0].state_dict().items() if "bert." in n}
+
+    def without_head():
+        model = BertForMaskedLM(BertConfig.tiny())
+        model.load_state_dict(encoder, strict=False)
+        return model
+
+    monkeypatch.setattr(module, "minilm_without_head", without_head)
+    trained = module.adapted_minilm(3)
+    with torch.no_grad():
+        for parameter in trained.parameters():
+            if parameter.requires_grad:
+                parameter.add_(0.1 * torch.randn_like(parameter))
+    save_file(trained_tensors(trained), tmp_path / "difference.safetensors")
+    return trained.eval(), tmp_path / "difference.safetensors"
+
+
+@pytest.mark.parametrize("rank", [0, 3])
+def test_what_is_trained_of_minilm(stored, rank):
+    """The adapters and the head, not the table of words that the head uses too."""
+    model = module.adapted_minilm(rank)
+    trained = {n for n, p in model.named_parameters() if p.requires_grad}
+    head = {n for n in trained if n.startswith("cls.predictions.")}
+    assert len(head) == 5
+    rest = trained - head
+    assert all(n.endswith((".up", ".down")) for n in rest)
+    assert len(rest) == (2 * 6 * model.config.num_hidden_layers if rank else 0)
+
+
+@pytest.mark.parametrize("merge", [True, False])
+@torch.no_grad()
+def test_a_stored_difference_gives_the_trained_model_back(stored, merge):
+    trained, path = stored
+    model, tokenizer = module.load_minilm_mlm(path, merge=merge)
+    assert not model.training
+    assert not any(p.requires_grad for p in model.parameters())
+    assert any(isinstance(m, LowRank) for m in model.modules()) != merge
+    assert tokenizer.pieces[tokenizer.mask_id] == "[MASK]"
+    ids = torch.randint(5, 31, (3, 7))
+    torch.testing.assert_close(
+        model(ids).prediction_logits,
+        trained(ids).prediction_logits,
+        atol=1e-2,  # stored in half precision
+        rtol=0,
+    )
+
+
+def test_minilm_without_its_head_has_no_dropout():
+    model = module.minilm_without_head()
+    rates = {m.p for m in model.modules() if isinstance(m, torch.nn.Dropout)}
+    assert rates == {0.0}
+    assert model.config.attention_probs_dropout_prob == 0.0
+
+
 def test_another_file_than_the_measured_one_is_refused(tmp_path, monkeypatch):
     runs = [{"metrics": {"sha256": "0" * 64}}, {"metrics": {}}]
     monkeypatch.setattr(module, "read_results", lambda name: {"runs": runs})

@@ -164,6 +164,16 @@ def test_labels_that_are_none(labels, error, message):
         BertForPreTraining(BertConfig.tiny())(torch.ones(2, 5).long(), **labels)
 
 
+def test_an_empty_batch_is_named():
+    nothing = torch.zeros(0, 5).long()
+    with pytest.raises(
+        ValueError, match=r"next_sentence_label select .*: there are none"
+    ):
+        BertForPreTraining(BertConfig.tiny())(
+            nothing, next_sentence_label=nothing[:, 0]
+        )
+
+
 def test_biases_and_norms_do_not_decay():
     model = BertForPreTraining(BertConfig.tiny())
     spared = {n for n, p in model.named_parameters() if not decays(n, p)}

@@ -1,6 +1,7 @@
 """The loop of pre-training: cut, killed, resumed, and what it refuses."""
 
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -11,14 +12,16 @@ from pathlib import Path
 import pytest
 import torch
 
-from bertbook.pretraining.data import Stage
+from bertbook.bert.config import BertConfig
+from bertbook.pretraining.data import PairStream, Stage
 from bertbook.pretraining.heads import BertForPreTraining
 from bertbook.pretraining.loop import (
     CheckpointError,
     PreTraining,
     read_log,
 )
-from tests.pretraining.small_run import SETTINGS, run
+from bertbook.pretraining.masking import MaskingRule, PieceTable
+from tests.pretraining.small_run import PIECES, SETTINGS, run, shards
 
 ROOT = Path(__file__).parents[2]
 
@@ -153,7 +156,7 @@ def test_other_settings_are_refused_and_named(tmp_path):
     kept = json.loads((tmp_path / "settings.json").read_text())
     del kept["settings"]["clip_norm"]
     (tmp_path / "settings.json").write_text(json.dumps(kept))
-    with pytest.raises(ValueError, match=r"clip_norm: None there, 1\.0 now"):
+    with pytest.raises(ValueError, match=r"clip_norm: nothing there, 1\.0 now"):
         run(tmp_path)
 
 
@@ -195,5 +198,98 @@ def test_settings_that_are_none(change, message):
 
 def test_the_stage_of_a_step():
     assert [SETTINGS.stage_of(step).length for step in (0, 5, 6, 9)] == [12, 12, 24, 24]
-    with pytest.raises(ValueError, match=r"step must lie in 0\.\.9"):
-        SETTINGS.stage_of(10)
+    for step in (-1, 10):
+        with pytest.raises(ValueError, match=rf"step must lie in 0\.\.9, got {step}"):
+            SETTINGS.stage_of(step)
+
+
+# --- the steps it takes
+
+
+PLAIN = PreTraining(
+    stages=(Stage(4, 12, 6), Stage(3, 24, 4)),
+    learning_rate=1e-2,
+    warmup=3,
+    weight_decay=0.0,
+    clip_norm=1e6,
+    seed=4,
+)
+RATES = [1 / 3, 2 / 3, 1, 1, 3 / 4, 2 / 4, 1 / 4]  # of seven steps, three of warm-up
+CHOICES = {
+    "weight_decay": 0.3,
+    "betas": (0.6, 0.9),
+    "clip_norm": 0.1,
+    "rule": MaskingRule(rate=0.5, mask=0.2, random=0.8, keep=0.0),
+    "negatives": "swapped",
+}
+
+
+def by_hand(settings, rates=RATES):
+    """The same training with PyTorch's own AdamW, LambdaLR and clipping."""
+    torch.manual_seed(5)
+    model = BertForPreTraining(BertConfig.tiny(attention_probs_dropout_prob=0.0))
+    added = ("bias", "LayerNorm.weight")  # what does not decay
+    groups = [
+        {
+            "params": [p],
+            "weight_decay": 0.0 if n.endswith(added) else settings.weight_decay,
+        }
+        for n, p in model.named_parameters()
+    ]
+    optimizer = torch.optim.AdamW(
+        groups, lr=settings.learning_rate, betas=settings.betas, fused=True
+    )
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [*rates, 0].__getitem__)
+    stream = PairStream(
+        shards,
+        PieceTable(PIECES),
+        settings.rule,
+        negatives=settings.negatives,
+        seed=settings.seed,
+    )
+    torch.manual_seed(settings.seed)
+    stages = [stage for stage in settings.stages for _ in range(stage.steps)]
+    for step, stage in enumerate(stages):
+        optimizer.zero_grad()
+        model.train()(**stream.batch(stage, step)).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), settings.clip_norm)
+        optimizer.step()
+        schedule.step()
+    return model
+
+
+def difference(model, other):
+    pairs = zip(model.parameters(), other.parameters(), strict=True)
+    return max((one - two).abs().max().item() for one, two in pairs)
+
+
+@pytest.mark.parametrize("names", [[], *([name] for name in CHOICES), list(CHOICES)])
+def test_every_weight_is_that_of_pytorchs_optimizer_driven_by_hand(tmp_path, names):
+    """Dropout included: the seed decides it."""
+    settings = replace(PLAIN, **{name: CHOICES[name] for name in names})
+    model = run(tmp_path, settings)
+    assert difference(model, by_hand(settings)) < 1e-6
+    if names:  # each choice matters, so that the equality can fail
+        assert difference(model, by_hand(PLAIN)) > 1e-4
+
+
+def test_the_rate_and_the_seed_matter(tmp_path):
+    model = run(tmp_path / "one", PLAIN)
+    for rates in ([1.0] * 7, [0, *RATES], [*RATES[1:], 0]):
+        assert difference(model, by_hand(PLAIN, rates)) > 1e-4
+    assert difference(model, by_hand(replace(PLAIN, seed=5))) > 1e-4
+
+
+def test_a_training_leaves_the_process_as_it_was(tmp_path, caplog):
+    """Settings that a notebook's next cell would inherit; the random states are the seed's."""
+    logger = logging.getLogger("accelerate.utils.other")
+    caplog.set_level(logging.INFO, logger.name)
+
+    def state():
+        threads = torch.get_num_threads(), torch.get_num_interop_threads()
+        return torch.get_default_dtype(), threads, logger.level, dict(os.environ)
+
+    before = state()
+    for precision in ("no", "bf16"):
+        run(tmp_path / precision, stop_after=1, mixed_precision=precision)
+        assert state() == before

@@ -402,5 +402,7 @@ def test_a_generator_is_needed_and_a_whole_vocabulary():
         mask_tokens(torch.tensor([[5]]), TABLE, generator=7)
     with pytest.raises(ValueError, match=r"lacks the special tokens \['\[MASK\]'\]"):
         PieceTable([p for p in PIECES if p != "[MASK]"])
-    with pytest.raises(ValueError, match="all 6 pieces are special"):
+    with pytest.raises(
+        ValueError, match="all 6 pieces are special: none can be masked"
+    ):
         PieceTable(SPECIALS)

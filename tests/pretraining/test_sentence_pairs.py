@@ -186,6 +186,67 @@ def test_what_is_too_long_loses_nothing_at_the_seam():
         assert pair.first[-1] + 1 == pair.second[0]
 
 
+def even(values, choices):
+    """Each choice is as frequent as any other, to Z standard deviations."""
+    share = 1 / len(choices)
+    deviation = math.sqrt(len(values) * share * (1 - share))
+    assert set(values) <= set(choices)
+    for choice in choices:
+        count = values.count(choice)
+        assert abs(count - len(values) * share) <= Z * deviation, choice
+
+
+@pytest.mark.parametrize("negatives", NEGATIVES)
+def test_a_stretch_is_split_between_any_two_of_its_sentences_alike(negatives):
+    """Ten sentences of one piece: the first part has one to nine of them, equally often."""
+    documents = [[[5]] * 3000, [[6]] * 3000, [[7]] * 3000]
+    pairs = sentence_pairs(
+        documents, 13, generator=seeded(), negatives=negatives, short=0.0
+    )
+    inner = [
+        p for p, q in itertools.pairwise(pairs) if p.documents[0] == q.documents[0]
+    ]
+    for label in {0, int(negatives != "none")}:
+        mine = [p for p in inner if p.next_sentence_label == label]
+        assert len(mine) > 250
+        swapped = label and negatives == "swapped"
+        even([len(p.second if swapped else p.first) for p in mine], range(1, 10))
+
+
+def test_a_random_partner_begins_at_any_sentence_of_its_document_alike():
+    documents = [numbered([[2] * 400, [2] * 8])[0], *numbered([[2] * 6] * 3)]
+    begins = [[s[0] for s in d] for d in documents]
+    found = []
+    for seed in range(12):
+        for p in sentence_pairs(documents, 9, generator=seeded(seed), short=0.0):
+            if p.documents[0] == 0 and p.next_sentence_label:
+                found.append(begins[p.documents[1]].index(p.second[0]))
+    assert len(found) > 1000
+    even(found, range(6))
+
+
+def test_a_random_partner_fills_the_room_that_the_first_part_leaves():
+    """No more: nothing of the first part is cut, and of the partner no whole sentence."""
+    documents = numbered([[3] * 400, [3] * 400])
+    where = homes(documents)
+    sizes = set()
+    for p in sentence_pairs(documents, 33, generator=seeded(), short=0.0):
+        if p.next_sentence_label and where[p.second[-1]][1] < 399:
+            assert len(p.first) % 3 == 0
+            assert len(p.first) + len(p.second) == 30
+            sizes.add(len(p.first))
+    assert sizes == set(range(3, 30, 3))
+
+
+def test_one_in_ten_is_what_is_not_chosen():
+    documents = numbered([[1] * 300, [1] * 300])
+    usual = sentence_pairs(documents, 23, generator=seeded())
+    assert usual == sentence_pairs(documents, 23, generator=seeded(), short=0.1)
+    assert usual != sentence_pairs(documents, 23, generator=seeded(), short=0.0)
+    follow = {p.documents[0] == p.documents[1] for p in usual}
+    assert follow == {True, False}  # random partners are usual too
+
+
 @pytest.mark.parametrize(
     ("documents", "options", "message"),
     [

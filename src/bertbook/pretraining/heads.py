@@ -223,7 +223,8 @@ def _check_labels(
         raise TypeError(f"{name} must hold torch.long numbers, got {labels.dtype}")
     counted = labels if ignored is None else labels[labels != ignored]
     if not counted.numel():
-        raise ValueError(f"{name} select no position: all are {ignored}")
+        why = "there are none" if ignored is None else f"all are {ignored}"
+        raise ValueError(f"{name} select no position: {why}")
     if counted.min() < 0 or counted.max() >= classes:
         also = "" if ignored is None else f" or {ignored}"
         raise ValueError(

@@ -1,5 +1,10 @@
 """Pre-training as a program: on one processor, on several, on many nodes, and after a break.
 
+This loop is for trainings of hours: a stream of text instead of examples in memory, several
+processes, checkpoints that are folders, a log. All other models of the book are trained by
+:func:`bertbook.shared.training.train`, one process and one function. Both take the same steps of
+AdamW; tests prove it of each.
+
 The loop runs on Hugging Face's `accelerate`, which knows the machine: processes, devices, bf16.
 Here stand the loss, the schedule, and what must survive ``kill -9``. B batch   S length
 """
@@ -92,12 +97,17 @@ class PreTraining:
         return sum(stage.steps for stage in self.stages)
 
     def stage_of(self, step: int) -> Stage:
-        """The stage of a step, counted from 0."""
+        """The stage of a step, counted from 0.
+
+        Raises:
+            ValueError: if it is none of the training's.
+        """
+        rest = step
         for stage in self.stages:
-            if step < stage.steps:
+            if 0 <= rest < stage.steps:
                 return stage
-            step -= stage.steps
-        raise ValueError(f"step must lie in 0..{self.steps - 1}")
+            rest -= stage.steps
+        raise ValueError(f"step must lie in 0..{self.steps - 1}, got {step}")
 
 
 def pretrain(
@@ -216,7 +226,7 @@ def pretrain(
 def changes(kept: dict[str, Any], given: dict[str, Any]) -> list[str]:
     """What was kept of a training against what is given now: a line for each difference."""
     return [
-        f"{name}: {kept.get(name)} there, {given.get(name)} now"
+        f"{name}: {kept.get(name, 'nothing')} there, {given.get(name, 'nothing')} now"
         for name in {**kept, **given}
         if kept.get(name) != given.get(name)
     ]
@@ -307,8 +317,13 @@ def _save_checkpoint(accelerator: Accelerator, folder: Path, step: int) -> None:
     unfinished = folder / f"{UNFINISHED}-{step}"
     accelerator.wait_for_everyone()
     # That the decoder's matrix is the word embeddings' need not be said each time.
-    logging.getLogger("accelerate.utils.other").setLevel(logging.ERROR)
-    accelerator.save_state(str(unfinished))
+    logger = logging.getLogger("accelerate.utils.other")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        accelerator.save_state(str(unfinished))
+    finally:
+        logger.setLevel(level)
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         return

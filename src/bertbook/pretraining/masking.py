@@ -118,7 +118,9 @@ class PieceTable:
         self.continues = torch.tensor([p.startswith(PREFIX) for p in self.pieces])
         self.ordinary = (~self.special).nonzero()[:, 0]  # [V - specials]
         if not len(self.ordinary):
-            raise ValueError(f"all {len(self.pieces)} pieces are special, none can be")
+            raise ValueError(
+                f"all {len(self.pieces)} pieces are special: none can be masked or put in"
+            )
 
     def __len__(self) -> int:
         return len(self.pieces)

@@ -47,7 +47,7 @@ def load_mini_bert(
     for name, expected in SHA256.items():
         remedy = f"Take it from the repository: weights/mini_bert/{name}."
         check_sha256(folder / name, expected, remedy)
-    model = BertForPreTraining.from_pretrained(folder, local_files_only=True)
+    model = BertForPreTraining.from_pretrained(folder)
     tokenizer = WordPieceTokenizer.from_vocab_file(
         folder / "vocab.txt", max_length=model.config.max_position_embeddings
     )
