@@ -166,6 +166,13 @@ def test_forget_bias_is_set_and_nothing_else(units, bias, seed):
         assert torch.equal(one[keep], other[keep])
 
 
+def test_a_layer_hands_the_forget_bias_to_its_cell():
+    cell = LSTM(3, 5, forget_bias=2.5).cell
+    both = cell.bias_ih + cell.bias_hh
+    assert both[5:10].tolist() == [2.5] * 5
+    assert 2.5 not in [*both[:5].tolist(), *both[10:].tolist()]
+
+
 def test_parameters_are_drawn_like_the_library():
     torch.manual_seed(0)
     ours, library = LSTM(20, 100), nn.LSTM(20, 100)

@@ -239,3 +239,61 @@ def test_generation_checks_its_input_too():
         model().generate(SOURCE, LENGTHS, 0)
     with pytest.raises(ValueError, match="source must hold numbers"):
         model().generate(SOURCE + 3, LENGTHS, 2)
+
+
+@pytest.mark.parametrize("score", SCORES)
+def test_the_logits_by_hand(score):
+    """Number by number: the look, the mean it takes, tanh of both together, the output map."""
+    network = model(score)
+    inputs = shift_right(TARGET)
+    memory, state = network.encode(SOURCE, LENGTHS)
+    hidden, _ = network.decoder(network.target_embedding(inputs), state)
+    expected = torch.zeros(3, 4, 8, dtype=torch.float64)
+    for row in range(3):
+        real = memory[row, : LENGTHS[row]]  # [S, D]
+        for step in range(4):
+            h = hidden[row, step]
+            if score == "none":
+                expected[row, step] = network.output.weight @ h + network.output.bias
+                continue
+            part = network.score
+            if score == "dot":
+                scores = [h @ key for key in real]
+            elif score == "general":
+                scores = [h @ part.weight @ key for key in real]
+            else:
+                scores = [
+                    part.vector @ (h @ part.query_weight + key @ part.key_weight).tanh()
+                    for key in real
+                ]
+            shares = torch.stack(scores).exp()
+            context = (shares / shares.sum()) @ real
+            both = torch.cat([context, h])
+            attentional = (network.combine.weight @ both).tanh()
+            expected[row, step] = (
+                network.output.weight @ attentional + network.output.bias
+            )
+    logits = network(SOURCE, LENGTHS, inputs)
+    torch.testing.assert_close(logits, expected, atol=1e-12, rtol=1e-12)
+
+
+def test_parameters_are_as_many_as_the_sizes_say():
+    """E=5, D=7: two tables, two LSTMs, the output; with attention the score and its mixing."""
+    lstm = 4 * 7 * (5 + 7 + 2)
+    without = (9 + 8) * 5 + 2 * lstm + 8 * (7 + 1)
+    mixing = 7 * 14  # without a bias
+    for score, more in {"none": 0, "dot": 0, "general": 49, "additive": 15 * 7}.items():
+        expected = without + more + (mixing if score != "none" else 0)
+        assert count_parameters(Seq2Seq(Seq2SeqConfig.tiny(score))) == expected
+    narrow = Seq2SeqConfig(9, 8, 5, 7, "additive", d_score=3)
+    assert count_parameters(Seq2Seq(narrow)) == without + mixing + 15 * 3
+
+
+def test_scores_are_drawn_evenly_by_their_width():
+    torch.manual_seed(0)
+    for kind in ("general", "additive"):
+        for parameter in Score(kind, 100, 25).parameters():
+            bound = parameter.shape[0] ** -0.5
+            assert parameter.abs().max() <= bound
+            if parameter.dim() > 1:
+                assert parameter.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)

@@ -1,5 +1,6 @@
 """Skip-gram with negative sampling: pairs, noise, loss and gradient, and what it converges to."""
 
+import copy
 import math
 from collections import Counter
 
@@ -204,3 +205,172 @@ def test_training_refuses_bad_input():
         train_skip_gram([[0, 1]], counts, negatives=0)
     with pytest.raises(ValueError, match="no pair"):
         train_skip_gram([[0], [1]], counts, threshold=1.0)
+
+
+# --- training: what it is fed with, and the steps it takes
+
+
+Z = 4.5  # bound in standard deviations: exceeded by chance once in 150,000 times
+
+
+def within(count, trials, probability):
+    """A count of successes is where a binomial one would be, to Z standard deviations."""
+    deviation = math.sqrt(trials * probability * (1 - probability))
+    return abs(count - trials * probability) <= Z * deviation
+
+
+def fed(texts, size, counts=None, **options):
+    """Train, and record what the model was given: centres [P], others [P, 1 + K], sizes."""
+    seen, made = [], []
+
+    class Recorder(SkipGram):
+        def __init__(self, *sizes):
+            super().__init__(*sizes)
+            made.append(copy.deepcopy(self.state_dict()))
+
+        def forward(self, centres, others):
+            seen.append((centres, others))
+            return super().forward(centres, others)
+
+    if counts is None:
+        flat = torch.tensor([word for text in texts for word in text])
+        counts = torch.bincount(flat, minlength=size)
+    options = {"width": 2, "epochs": 1, "threshold": 1e9, **options}
+    model, losses = train_skip_gram(texts, counts, make_model=Recorder, **options)
+    assert isinstance(model, Recorder)
+    assert len(losses) == len(seen)
+    centres, others = (torch.cat(x) for x in zip(*seen, strict=True))
+    return centres, others, seen, model, made[0]
+
+
+LONG = [list(range(4000))]  # each word once
+
+
+def test_training_subsamples_frequent_words():
+    drawn = torch.multinomial(
+        torch.tensor([0.6, 0.3, 0.1]), 20_000, replacement=True, generator=generator()
+    )
+    counts = drawn.bincount()
+    keep = keep_probability(counts, 0.02)
+    assert keep[0] < 0.5 * keep[2]
+    found = fed([drawn.tolist()], 3, window=1, threshold=0.02)[0].bincount() / 2
+    for word in range(3):  # a word that is kept has two neighbours, but at the ends
+        trials = int(counts[word])
+        assert within(found[word].item(), trials, keep[word].item())
+
+
+def test_training_pairs_words_as_far_as_the_window_reaches():
+    for window in (1, 4):
+        centres, others, *_ = fed(LONG, 4000, window=window)
+        distance = (centres - others[:, 0]).abs().bincount(minlength=window + 1)
+        assert distance[0] == 0
+        assert len(distance) == window + 1
+        for k in range(1, window + 1):
+            candidates = 2 * (4000 - k)  # in both directions
+            assert within(int(distance[k]), candidates, (window - k + 1) / window)
+
+
+def test_training_draws_noise_by_the_power_of_the_counts():
+    counts = torch.tensor([64, 16, 4, 1])
+    texts = [[0, 1, 2, 3]] * 3000
+    centres, others, *_ = fed(texts, 4, counts, negatives=3, batch_size=500)
+    assert others.shape == (len(centres), 4)
+    noise = others[:, 1:]
+    expected = noise_distribution(counts)
+    for centre in range(4):  # whatever the centre
+        mine = noise[centres == centre].flatten()
+        for word in range(4):
+            count = int((mine == word).sum())
+            assert within(count, len(mine), expected[word].item())
+    same = expected.square().sum().item()  # two independent draws agree
+    for one, other in (
+        (noise[:-1:2, 0], noise[1::2, 0]),  # of neighbouring pairs
+        (noise[:, 0], noise[:, 1]),  # of one pair
+        (noise[:500, 0], noise[500:1000, 0]),  # of two batches
+    ):
+        assert within(int((one == other).sum()), len(one), same)
+
+
+def test_every_epoch_draws_windows_and_subsamples_anew():
+    """A pair that an epoch has with probability p is in none, one or both of two epochs."""
+
+    def check(pairs, candidates, probability):
+        times = Counter(map(tuple, pairs.tolist()))
+        assert set(times.values()) <= {1, 2}
+        once = sum(n == 1 for n in times.values())
+        both = sum(n == 2 for n in times.values())
+        assert within(once, candidates, 2 * probability * (1 - probability))
+        assert within(both, candidates, probability**2)
+
+    centres, others, *_ = fed(LONG, 4000, window=2, epochs=2)
+    pairs = torch.stack([centres, others[:, 0]], 1)
+    far = (centres - others[:, 0]).abs() == 2
+    check(pairs[far], 2 * 3998, 0.5)
+    near = Counter(map(tuple, pairs[~far].tolist()))
+    assert set(near.values()) == {2}  # these are in each epoch
+
+    texts = [[0, word] for word in range(1, 3001)]
+    counts = torch.tensor([3000, *[1] * 3000])
+    keep = keep_probability(counts, 0.05)
+    assert keep[0] < 0.5
+    assert keep[1] == 1
+    centres, others, *_ = fed(texts, 3001, window=1, epochs=2, threshold=0.05)
+    first = centres == 0
+    check(torch.stack([centres, others[:, 0]], 1)[first], 3000, keep[0].item())
+
+
+def test_pairs_are_shuffled_within_an_epoch_and_epochs_follow_one_another():
+    centres, others, *_ = fed(LONG, 4000, window=1, epochs=2)
+    number = len(centres) // 2
+    for part in (slice(0, number), slice(number, None)):
+        pairs = torch.stack([centres, others[:, 0]], 1)[part]
+        assert len(pairs.unique(dim=0)) == number == 2 * 3999  # a whole epoch
+        place, ahead = torch.arange(number).double(), pairs[:, 1] > pairs[:, 0]
+        for trait in (pairs[:, 0].double(), ahead.double()):
+            r = torch.corrcoef(torch.stack([place, trait]))[0, 1].item()
+            assert abs(r) <= Z / math.sqrt(number)
+    assert not torch.equal(centres[:number], centres[number:])
+
+
+def test_batches_are_full_but_the_last_and_none_is_lost():
+    *_, seen, model, _ = fed([[0, 1]] * 10, 2, window=1, batch_size=8)
+    assert [len(centres) for centres, _ in seen] == [8, 8, 4]
+    assert not model.training
+
+
+def test_training_takes_the_steps_of_adam_at_a_rate_that_falls_to_nothing():
+    """Weight for weight those of PyTorch's own, driven by hand on the same batches."""
+    texts = torch.randint(6, (40, 6), generator=generator()).tolist()
+    options = {"learning_rate": 0.5, "batch_size": 32, "negatives": 20, "width": 4}
+    *_, seen, model, start = fed(texts, 6, window=2, epochs=2, **options)
+    steps = len(seen)
+    assert steps > 20
+    by_hand = SkipGram(6, 4)
+    by_hand.load_state_dict(start)
+    optimizer = torch.optim.Adam(by_hand.parameters(), lr=0.5)
+    rates = torch.optim.lr_scheduler.LambdaLR(optimizer, lambda s: 1 - s / steps)
+    norms = []
+    for centres, others in seen:
+        scores = by_hand(centres, others)
+        loss = -scores[:, 0].sigmoid().log() - (-scores[:, 1:]).sigmoid().log().sum(1)
+        optimizer.zero_grad()
+        loss.mean().backward()
+        norms.append(
+            torch.nn.utils.get_total_norm(p.grad for p in by_hand.parameters())
+        )
+        optimizer.step()
+        rates.step()
+    assert max(norms) > 2  # nothing is clipped
+    for name, weight in by_hand.state_dict().items():
+        found = model.state_dict()[name]
+        torch.testing.assert_close(found, weight, atol=1e-3, rtol=1e-3)
+
+
+def test_vectors_start_evenly_around_zero():
+    torch.manual_seed(0)
+    width, number = 10, 2000
+    start = SkipGram(number, width).centre.weight.detach() * width
+    deviation = 1 / math.sqrt(12)  # of an even distribution on -1/2..1/2
+    assert start.abs().max() <= 0.5
+    assert abs(start.mean().item()) <= Z * deviation / math.sqrt(start.numel())
+    assert start.std().item() == pytest.approx(deviation, rel=0.02)
