@@ -393,6 +393,10 @@ def spoilt(tmp_path, change):
     ("change", "message"),
     [
         (lambda s: s["model"].update(type="BPE"), "expected a WordPiece .*got BPE"),
+        (
+            lambda s: s["model"].pop("type"),
+            "WordPiece .*got one whose kind is not named",
+        ),
         (lambda s: s["model"]["vocab"].pop("the"), "numbered 0, 1, 2"),
         (
             lambda s: s["added_tokens"].append({"content": "[NEW]"}),
@@ -457,9 +461,9 @@ TOKENIZER = WordPieceTokenizer([*SPECIAL_TOKENS, "a", "b"])
         ),
         (lambda t: t.encode_batch("a b"), TypeError, "a list of texts, got one str"),
         (lambda t: t.encode_batch(["a"], "b"), TypeError, "got one str"),
-        (lambda t: t.encode_batch([]), ValueError, "got 0, no pairs"),
-        (lambda t: t.encode_batch(["a"], []), ValueError, "got 1, 0 pairs"),
-        (lambda t: t.encode_batch(["a"], ["a", "b"]), ValueError, "got 1, 2 pairs"),
+        (lambda t: t.encode_batch([]), ValueError, "got 0 texts, no pairs"),
+        (lambda t: t.encode_batch(["a"], []), ValueError, "got 1 texts, 0 pairs"),
+        (lambda t: t.encode_batch(["a"], ["a", "b"]), ValueError, "got 1 .*, 2 pairs"),
         (lambda t: t.encode_batch(["a"], pad_to=2), ValueError, "has 3 .*pad_to is 2"),
         (lambda t: t.decode([5, 7]), ValueError, r"0\.\.6, got 7"),
         (lambda t: t.decode([-1]), ValueError, "got -1"),

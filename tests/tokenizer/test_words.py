@@ -7,6 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers.normalizers import NFD, BertNormalizer
 from tokenizers.pre_tokenizers import BertPreTokenizer
+from transformers.models.bert.tokenization_bert_legacy import (
+    BasicTokenizer as LegacyTokenizer,
+)
 
 from bertbook.tokenizer.words import (
     BasicTokenizer,
@@ -110,6 +113,49 @@ def test_kinds_of_characters():
     assert not any(map(is_punctuation, "a1 €×中"))
     assert all(map(is_chinese, "中㐀\U00020000"))
     assert not any(map(is_chinese, "aひカ한"))
+
+
+# First and last code point. The sixth block starts 100 (hexadecimal) later in the Rust library.
+IDEOGRAPHS = [
+    (0x3400, 0x4DBF),
+    (0x4E00, 0x9FFF),
+    (0xF900, 0xFAFF),
+    (0x20000, 0x2A6DF),
+    (0x2A700, 0x2B73F),
+    (0x2B740, 0x2B81F),
+    (0x2B920, 0x2CEAF),
+    (0x2F800, 0x2FA1F),
+]
+
+
+def spaced(code):
+    """Whether the Rust library puts spaces around a character."""
+    alone = BertNormalizer(clean_text=False, strip_accents=False, lowercase=False)
+    return alone.normalize_str(chr(code)) == f" {chr(code)} "
+
+
+@pytest.mark.parametrize(("first", "last"), IDEOGRAPHS)
+def test_a_block_of_ideographs_begins_and_ends_where_it_does_in_the_libraries(
+    first, last
+):
+    legacy = LegacyTokenizer()
+    assert is_chinese(chr(first))
+    assert is_chinese(chr(last))
+    for code in (first - 1, first, first + 1, last - 1, last, last + 1):
+        assert is_chinese(chr(code)) == spaced(code)
+        if not 0x2B820 <= code < 0x2B920:
+            assert is_chinese(chr(code)) == legacy._is_chinese_char(code)
+
+
+def test_the_blocks_of_ideographs_are_all_there_are():
+    """The first planes, which hold all ideographs, in one text beside the Rust library."""
+    text = "".join(chr(c) for c in range(0x32000) if not 0xD800 <= c < 0xE000)
+    normalizer = BertNormalizer(clean_text=False, strip_accents=False, lowercase=False)
+    expected = "".join(
+        f" {c} " if any(a <= ord(c) <= b for a, b in IDEOGRAPHS) else c for c in text
+    )
+    assert normalizer.normalize_str(text) == expected
+    assert text_of(separate_chinese(characters(text))) == expected
 
 
 def test_categories_are_those_of_unicode_8():

@@ -154,7 +154,8 @@ class WordPieceTokenizer:
         stored = json.loads((folder / "tokenizer.json").read_text("utf-8"))
         model = stored["model"]
         if model.get("type") != "WordPiece":
-            raise ValueError(f"expected a WordPiece tokenizer, got {model.get('type')}")
+            kind = model.get("type", "one whose kind is not named")
+            raise ValueError(f"expected a WordPiece tokenizer, got {kind}")
         extra = {token["content"] for token in stored["added_tokens"]}
         extra -= set(SPECIAL_TOKENS)
         if extra:
@@ -257,7 +258,10 @@ class WordPieceTokenizer:
             raise TypeError("expected a list of texts, got one str; encode takes one")
         if not texts or (pairs is not None and len(pairs) != len(texts)):
             count = "no pairs" if pairs is None else f"{len(pairs)} pairs"
-            raise ValueError(f"expected a pair to each text, got {len(texts)}, {count}")
+            raise ValueError(
+                "expected at least one text, and a pair to each or none at all, got "
+                f"{len(texts)} texts, {count}"
+            )
         encodings = [
             self.encode(text, pair, max_length=max_length, truncation=truncation)
             for text, pair in zip(texts, pairs or [None] * len(texts), strict=True)
