@@ -98,6 +98,24 @@ def test_spans_that_do_not_fit_are_left_out_and_others_point_at_the_answer():
     assert SPANS.encodings[0].tokens[start : end + 1] == ["c", "d"]
 
 
+def test_lists_of_unlike_lengths_and_answers_without_a_piece_are_named():
+    with pytest.raises(ValueError, match="2 texts and 1 labels"):
+        encode_sequences(TOKENIZER, ["a", "b"], [1])
+    for pairs in (["a"], []):
+        with pytest.raises(ValueError, match=f"2 texts and {len(pairs)} pairs"):
+            encode_sequences(TOKENIZER, ["a", "b"], [1, 0], pairs)
+    with pytest.raises(
+        ValueError, match="no piece of the passage holds the answer ' '"
+    ):
+        encode_spans(TOKENIZER, [Span("a", "b c", 1, 2)])
+
+
+def test_as_many_pieces_as_may_be_are_kept():
+    assert len(SPANS.encodings[0]) == 8
+    fits = encode_spans(TOKENIZER, [Span("a", "b c d e", 2, 5)] * 2, max_length=8)
+    assert len(fits) == 2
+
+
 def test_long_pairs_lose_pieces_at_the_end():
     data = encode_sequences(TOKENIZER, ["a b c"], [1], ["d e"], max_length=7)
     assert data.encodings[0].tokens == ["[CLS]", "a", "b", "[SEP]", "d", "e", "[SEP]"]
@@ -170,6 +188,84 @@ def test_mixed_precision_changes_little():
     _, mixed = trained(epochs=1, mixed_precision=True)
     assert mixed != losses
     assert mixed == pytest.approx(losses, abs=0.1)
+
+
+def by_hand(warmup_steps, learning_rate=2e-4, weight_decay=0.01, seed=0, clip_norm=1.0):
+    """Five epochs of two batches with PyTorch's own AdamW, LambdaLR and clipping."""
+    seed_everything(1)
+    model = BertForSequenceClassification(CONFIG)
+    added = ("bias", "LayerNorm.weight")  # what does not decay
+    groups = [
+        {"params": [p], "weight_decay": 0.0 if n.endswith(added) else weight_decay}
+        for n, p in model.named_parameters()
+    ]
+    optimizer = torch.optim.AdamW(groups, lr=learning_rate)
+    up = [(step + 1) / warmup_steps for step in range(warmup_steps)]
+    down = [(10 - step) / (10 - warmup_steps) for step in range(warmup_steps, 11)]
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimizer, [*up, *down].__getitem__)
+    _, numbers = batches_of(DATA, 3, seed)
+    torch.manual_seed(seed)
+    for step in range(10):
+        inputs, targets = DATA.batch(numbers(step))
+        optimizer.zero_grad()
+        model.train()(**inputs, **targets).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), clip_norm)
+        optimizer.step()
+        schedule.step()
+    return model
+
+
+def difference(model, other):
+    pairs = zip(model.parameters(), other.parameters(), strict=True)
+    return max((one - two).abs().max().item() for one, two in pairs)
+
+
+@pytest.mark.parametrize(
+    ("choices", "same"),
+    [
+        ({}, {"warmup_steps": 1}),  # a tenth of the steps
+        ({"warmup": 0.0}, {"warmup_steps": 0}),
+        ({"warmup": 0.45}, {"warmup_steps": 4}),
+        ({"learning_rate": 1e-2}, {"warmup_steps": 1, "learning_rate": 1e-2}),
+        ({"weight_decay": 50.0}, {"warmup_steps": 1, "weight_decay": 50.0}),
+        ({"seed": 3}, {"warmup_steps": 1, "seed": 3}),
+    ],
+)
+def test_every_weight_is_that_of_pytorchs_optimizer_driven_by_hand(choices, same):
+    seed_everything(1)
+    model = BertForSequenceClassification(CONFIG)
+    fine_tune(model, DATA, epochs=5, batch_size=3, **choices)
+    assert difference(model, by_hand(**same)) < 1e-6
+    if choices:  # each choice matters, so that the equality can fail
+        assert difference(model, by_hand(1)) > 1e-5
+    else:
+        assert difference(model, by_hand(1, clip_norm=0.01)) > 1e-6
+
+
+def lengths_of_batches(data, size, seed=0):
+    per_epoch, numbers = batches_of(data, size, seed)
+    return [[len(data.encodings[n]) for n in numbers(s)] for s in range(2 * per_epoch)]
+
+
+def test_alike_lengths_stand_side_by_side_and_batches_come_in_any_order():
+    draw = torch.Generator().manual_seed(0)
+    texts = ["a " * n for n in torch.randint(1, 60, (320,), generator=draw).tolist()]
+    data = encode_sequences(TOKENIZER, texts, [0] * 320)
+    batches = lengths_of_batches(data, 4)
+    spread = [max(batch) - min(batch) for batch in batches]
+    assert sum(spread) / len(spread) < 8  # of four drawn at random it would be 36
+    means = torch.tensor(batches).double().mean(1)[:16]  # of the first window
+    places = torch.arange(16).double()
+    assert torch.corrcoef(torch.stack([places, means]))[0, 1].abs() < 0.8
+    assert batches[:80] != batches[80:]  # another order each epoch
+    first, second = (
+        {
+            tuple(sorted(batches_of(data, 4, 0)[1](s)))
+            for s in range(80 * e, 80 * e + 80)
+        }
+        for e in range(2)
+    )
+    assert len(first & second) < 8  # and other batches
 
 
 @pytest.mark.parametrize("size", [1, 2, 50])

@@ -115,7 +115,13 @@ def encode_sequences(
         labels: a class for each.
         pairs: the second texts, or ``None``.
         max_length: the most pieces, special tokens included; here and below.
+
+    Raises:
+        ValueError: if there is not a label, or not a pair, to each text.
     """
+    for name, given in {"labels": labels, "pairs": pairs}.items():
+        if given is not None and len(given) != len(texts):
+            raise ValueError(f"{len(texts)} texts and {len(given)} {name}")
     encodings = tuple(
         tokenizer.encode(text, pair, max_length=max_length, truncation="longest_first")
         for text, pair in zip(texts, pairs or [None] * len(texts), strict=True)
@@ -147,13 +153,20 @@ def encode_spans(
     """Questions with passages: `bertbook.corpora.tasks.SpanExample`.
 
     Left out are examples that do not fit: nothing is cut, since the answer might be.
+
+    Raises:
+        ValueError: if an answer has no piece, such as a space.
     """
     encodings, targets = [], []
     for example in examples:
         encoding = tokenizer.encode(example.question, example.passage)
         if len(encoding) <= max_length:
+            span = span_of_pieces(encoding, example.start, example.end)
+            if span is None:
+                answer = example.passage[example.start : example.end]
+                raise ValueError(f"no piece of the passage holds the answer {answer!r}")
             encodings.append(encoding)
-            targets.append(span_of_pieces(encoding, example.start, example.end))
+            targets.append(span)
     return TaskData("span", tuple(encodings), tuple(targets), tokenizer.pad_id)
 
 
