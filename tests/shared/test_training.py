@@ -191,14 +191,21 @@ def test_a_loss_must_be_a_finite_scalar_and_something_trainable():
             steps=1,
             learning_rate=0.1,
         )
-    with pytest.raises(ValueError, match="no parameter"):
-        run(nn.Tanh())
+    for model in (nn.Tanh(), network().requires_grad_(False)):
+        with pytest.raises(ValueError, match="no parameter"):
+            run(model)
 
 
 def test_minibatches_are_epochs_and_pure():
     numbers = minibatches(10, 3, seed=4)
+    for first in range(0, 15, 3):  # the tenth is left out, each time another one
+        assert [len(numbers(first + step)) for step in range(3)] == [3, 3, 3]
+        seen = torch.cat([numbers(first + step) for step in range(3)])
+        assert len(set(seen.tolist())) == 9
+    assert (
+        len(set(range(10)).difference(*(numbers(s).tolist() for s in range(15)))) == 0
+    )
     epoch = torch.cat([numbers(step) for step in range(3)])
-    assert len(set(epoch.tolist())) == 9
     assert not torch.equal(epoch, torch.cat([numbers(step) for step in range(3, 6)]))
     assert torch.equal(numbers(1), minibatches(10, 3, seed=4)(1))
     assert not torch.equal(numbers(1), minibatches(10, 3, seed=5)(1))
@@ -209,6 +216,7 @@ def test_minibatches_are_epochs_and_pure():
 def test_an_interrupted_write_leaves_the_old_file(tmp_path):
     file = tmp_path / "file.txt"
     write_atomically(file, lambda path: path.write_text("old"))
+    assert file.stat().st_mode & 0o777 == 0o644  # others may read it
 
     def half(path):
         path.write_text("ne")
