@@ -1,11 +1,15 @@
 """Streams of pairs and the weights of a batch's parts."""
 
+import itertools
+import math
+
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertbook.bert.config import BertConfig
+from bertbook.pretraining import data as module
 from bertbook.pretraining.data import PairStream, Stage, micro_batch
 from bertbook.pretraining.heads import BertForPreTraining
 from bertbook.pretraining.masking import MaskingRule, PieceTable
@@ -117,6 +121,95 @@ def test_each_turn_and_each_seed_makes_other_batches():
     assert not turns[0].equal(turns[1])
     other = PairStream(lambda shard: documents(), TABLE, seed=1).batch(stage, 0)
     assert not other["input_ids"].equal(turns[0])
+
+
+def restored(batch):
+    """The pieces as they stood before masking, as tuples without padding."""
+    ids = batch["labels"].where(batch["labels"] >= 0, batch["input_ids"])
+    return [tuple(n for n in row if n != TABLE.pad_id) for row in ids.tolist()]
+
+
+def numbered(count):
+    """Documents of two sentences, each of one piece; both say which document it is."""
+    table = PieceTable([*PIECES[:5], *map(chr, range(0x4E00, 0x4E00 + count))])
+    return table, [[[5 + n], [5 + n]] for n in range(count)]
+
+
+def test_each_turn_makes_other_pairs_of_the_same_texts_in_another_order():
+    documents = [[[5 + n % 26] for n in range(d, d + 9)] for d in range(12)]
+    one = PairStream(lambda shard: documents, TABLE, negatives="none", seed=0)
+    turns = {}
+    for step in range(60):
+        rows = restored(one.batch(Stage(1, 9, 4), step))
+        turns.setdefault(one.shard, []).extend(rows)
+    whole = [sorted(rows) for shard, rows in sorted(turns.items())[:-1]]
+    assert len(whole) > 2
+    for first, second in itertools.combinations(whole, 2):
+        assert first != second
+
+
+def test_pairs_are_handed_out_in_random_order():
+    table, documents = numbered(400)
+    one = PairStream(lambda shard: documents, table, negatives="none", seed=0)
+    batch = one.batch(Stage(1, 5, 400), 0)
+    found = torch.tensor([row[1] for row in restored(batch)]).double()
+    assert len(found.unique()) == 400
+    r = torch.corrcoef(torch.stack([torch.arange(400).double(), found]))[0, 1]
+    assert abs(r.item()) < 4.5 / math.sqrt(400)
+
+
+def test_a_turn_ends_when_no_whole_batch_is_left():
+    table, documents = numbered(12)
+    for size, turns in (
+        (12, [0, 1, 2]),
+        (6, [0, 0, 1]),
+        (5, [0, 0, 1]),
+        (7, [0, 1, 2]),
+    ):
+        one = PairStream(lambda shard: documents, table, negatives="none")
+        shards = []
+        for step in range(3):
+            one.batch(Stage(1, 5, size), step)
+            shards.append(one.shard)
+        assert shards == turns
+
+
+def test_rule_and_negatives_are_the_ones_chosen():
+    table, documents = numbered(30)
+    stage = Stage(1, 5, 30)
+    rule = MaskingRule(1.0, mask=1.0, random=0.0, keep=0.0)
+    labels = {}
+    for negatives in ("none", "swapped", "random"):
+        made = PairStream(lambda shard: documents, table, rule, negatives=negatives)
+        batch = made.batch(stage, 0)
+        hidden = batch["labels"] >= 0
+        assert (batch["input_ids"][hidden] == table.mask_id).all()
+        assert (batch["labels"] >= 0).sum() == 60
+        mixed = [row[1] != row[3] for row in restored(batch)]
+        assert any(mixed) == (negatives == "random")
+        labels[negatives] = set(batch["next_sentence_label"].tolist())
+    assert labels == {"none": {0}, "swapped": {0, 1}, "random": {0, 1}}
+
+
+def test_no_two_draws_begin_with_the_same_numbers(monkeypatch):
+    """Of pairs and of masks, in all turns and steps, for all seeds."""
+    seen = []
+
+    def recorded(function):
+        def call(*inputs, generator, **options):
+            seen.append(generator.initial_seed())
+            return function(*inputs, generator=generator, **options)
+
+        return call
+
+    for name in ("collate", "sentence_pairs"):
+        monkeypatch.setattr(module, name, recorded(getattr(module, name)))
+    table, documents = numbered(12)
+    for seed in range(5):
+        one = PairStream(lambda shard: documents, table, negatives="none", seed=seed)
+        for step in range(6):
+            one.batch(Stage(1, 5, 6), step)
+    assert len(seen) == len(set(seen)) == 5 * (3 + 6)
 
 
 def test_masks_are_drawn_anew_each_step():

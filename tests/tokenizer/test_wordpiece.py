@@ -474,6 +474,13 @@ def test_bad_input_is_named(call, error, message):
         call(TOKENIZER)
 
 
+def test_how_long_a_word_may_be_can_be_chosen():
+    pieces = [*SPECIAL_TOKENS, "a", "##a"]
+    short = WordPieceTokenizer(pieces, max_input_chars_per_word=3)
+    assert short.tokenize("aaa aaaa") == ["a", "##a", "##a", "[UNK]"]
+    assert WordPieceTokenizer(pieces).tokenize("a" * 101) == ["[UNK]"]
+
+
 def test_exactly_512_pieces_fit():
     assert len(TOKENIZER.encode("a " * 510)) == 512
     assert len(TOKENIZER.encode("a " * 300, "b " * 209)) == 512

@@ -261,6 +261,22 @@ def test_the_penalty_makes_up_for_length():
     assert length_penalty(13, 0.5) == pytest.approx(3**0.5)
 
 
+def test_the_papers_beam_is_what_is_not_chosen():
+    """K = 4 and alpha = 0.6: a wider beam or another penalty gives other results."""
+    others = {"beam_size": 3}, {"beam_size": 5}, {"alpha": 0.0}, {"alpha": 1.0}
+    differ = [False] * len(others)
+    for seed in range(12):
+        transformer, source = model(7, seed, 1.5), sources(1, 7, seed)
+        usual = beam_search(transformer, source, 7)
+        same = beam_search(transformer, source, 7, beam_size=4, alpha=0.6)
+        assert torch.equal(usual[0], same[0])
+        assert usual[1] == same[1]
+        for place, choice in enumerate(others):
+            score = beam_search(transformer, source, 7, **choice)[1]
+            differ[place] |= abs(score - usual[1]) > 1e-3
+    assert all(differ)
+
+
 def test_reader_follows_the_chosen_rows():
     transformer, source = model(), sources(3)
     rows = torch.tensor([2, 0, 2])

@@ -158,6 +158,16 @@ def test_batches_are_of_similar_length_and_new_ones_each_epoch():
     assert epochs(targets, 600)[0] == first
 
 
+def test_targets_of_one_length_are_sorted_by_their_sources():
+    generator = torch.Generator().manual_seed(0)
+    lengths = torch.randint(1, 1000, (200,), generator=generator).tolist()
+    batch = batches_by_length([[3] * n for n in lengths], [[3, END]] * 200, 40)
+    spread = [
+        (sizes.max() - sizes.min()).item() for _, sizes, _ in map(batch, range(10))
+    ]
+    assert sum(spread) / 10 < 450  # of twenty drawn at random it would be 900
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -268,6 +278,7 @@ def test_the_translation_loss_teaches_with_the_true_symbols(new_model):
     logits = translator(source, shift_right(target))
     expected = label_smoothed_loss(logits, target, 0.1)
     assert torch.equal(translation_loss(0.1)(translator, batch), expected)
+    assert torch.equal(translation_loss()(translator, batch), expected)  # the paper's
     plain = translation_loss(0.0)(translator, batch)
     assert torch.equal(plain, label_smoothed_loss(logits, target, 0.0))
     half = translation_loss(0.1, bfloat16=True)(translator, batch)
