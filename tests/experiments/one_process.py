@@ -10,7 +10,7 @@ class OneProcess(ThreadPoolExecutor):
     """In the place of ``ProcessPoolExecutor``: one thread after the other, in this process.
 
     What is given and what comes back is pickled all the same, as between processes. That the runs
-    of an experiment do reach other processes is tested in tests/shared/test_results.py.
+    of an experiment do reach other processes is tested in tests/shared/test_experiment.py.
     """
 
     def __init__(self, workers: int, mp_context):

@@ -1,10 +1,13 @@
 """Small models of letters: windows, tasks, what is measured; the experiment runs and is whole."""
 
+from dataclasses import asdict
+
 import pytest
 import torch
 
 from bertbook.corpora.letters import LETTER_PIECES, letter_windows, spell
 from bertbook.pretraining.masking import IGNORED, MaskingRule
+from bertbook.shared.experiment import Job
 from bertbook.shared.results import WEIGHTS, Results, read_results
 from bertbook.shared.training import count_parameters, seed_everything
 from bertbook.studies.letter_models import (
@@ -19,8 +22,8 @@ from bertbook.studies.letter_models import (
 )
 from experiments import masking as experiment
 
-RECORD = read_results(experiment.NAME)
-VARIANTS = list(experiment.CONFIG["variants"])
+RECORD = read_results("masking")
+VARIANTS = list(experiment.CONFIG.variants)
 
 
 @pytest.fixture(scope="module")
@@ -153,22 +156,20 @@ def test_the_posterior_where_only_one_branch_stays_visible():
 
 
 def test_the_smoke_run_does_what_is_missing_and_nothing_else(tmp_path, capsys):
-    before = Results(
-        experiment.NAME, experiment.SMOKE, experiment.SEEDS[:1], folder=tmp_path
-    )
+    before = Results("masking", asdict(experiment.SMOKE), [0], folder=tmp_path)
     metrics = {"own": {"cross_entropy": 1.0, "accuracy": 0.5}}
     missing = ["80/10/10", "left to right", "few windows, static"]
     for variant in VARIANTS:
         if variant not in missing:
             before.add(variant, 0, parameters=1, wall_time_s=1, metrics=metrics)
     experiment.main(["--smoke", "--resume", "--folder", str(tmp_path)])
-    runs = read_results(experiment.NAME, tmp_path)["runs"]
+    runs = read_results("masking", tmp_path)["runs"]
     assert runs[: len(VARIANTS) - 3] == before.runs
     assert sorted(run["variant"] for run in runs[-3:]) == sorted(missing)
     for run in runs[-3:]:
         assert set(run["metrics"]) >= {"own", "probes", "curve"}
         assert run["parameters"] == count_parameters(letter_model())
-    experiment.load_stored(tmp_path, experiment.SMOKE, "80/10/10")
+    experiment.load(tmp_path, experiment.SMOKE, "80/10/10")
     written = (tmp_path / "masking.json").read_bytes()
     experiment.main(["--smoke", "--resume", "--folder", str(tmp_path)])
     assert (tmp_path / "masking.json").read_bytes() == written
@@ -176,26 +177,28 @@ def test_the_smoke_run_does_what_is_missing_and_nothing_else(tmp_path, capsys):
 
 
 def test_a_run_is_repeatable():
-    model, curve = experiment.train_variant(experiment.SMOKE, "100/0/0", 1)
-    twin, same = experiment.train_variant(experiment.SMOKE, "100/0/0", 1)
-    assert [p["cross_entropy"] for p in curve] == [p["cross_entropy"] for p in same]
-    for parameter, other in zip(model.parameters(), twin.parameters(), strict=True):
-        assert torch.equal(parameter, other)
+    job = Job(experiment.SMOKE, "100/0/0", 1)
+    first, twin = experiment.train(job), experiment.train(job)
+    losses = [
+        [p["cross_entropy"] for p in run.metrics["curve"]] for run in (first, twin)
+    ]
+    assert losses[0] == losses[1]
+    both = zip(first.model.parameters(), twin.model.parameters(), strict=True)
+    assert all(torch.equal(parameter, other) for parameter, other in both)
 
 
 def test_the_record_is_whole():
-    assert RECORD["config"] == experiment.CONFIG
     assert {(run["variant"], run["seed"]) for run in RECORD["runs"]} == {
-        (variant, seed) for variant in VARIANTS for seed in experiment.SEEDS
+        (variant, seed) for variant in VARIANTS for seed in (0, 1, 2)
     }
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("variant", experiment.STORED)
+@pytest.mark.parametrize("variant", experiment.EXPERIMENT.stored)
 def test_stored_weights_measure_what_the_record_says(variant):
-    model = experiment.load_stored(WEIGHTS, experiment.CONFIG, variant)
+    model = experiment.load(WEIGHTS, experiment.CONFIG, variant)
     probes = variant == "80/10/10"
-    metrics = experiment.measure(model, experiment.CONFIG, variant, probes)
+    metrics = experiment.measure(Job(experiment.CONFIG, variant), model, probes)
     (run,) = (r for r in RECORD["runs"] if (r["variant"], r["seed"]) == (variant, 0))
     for name, values in metrics.items():
         if name == "probes":

@@ -3,14 +3,7 @@
 import pytest
 import torch
 
-from bertbook.shared.results import (
-    WEIGHTS,
-    Results,
-    experiment_arguments,
-    means,
-    read_results,
-    run_in_processes,
-)
+from bertbook.shared.results import Results, means, read_results
 
 
 def add(results, variant, seed, **metrics):
@@ -59,53 +52,5 @@ def test_results_refuse_other_settings_doubles_and_what_is_no_number(tmp_path):
         read_results("other", tmp_path)
 
 
-def test_the_options_of_an_experiment(tmp_path):
-    options = experiment_arguments("demo", [])
-    assert (options.smoke, options.resume, options.folder.name) == (
-        False,
-        False,
-        "results",
-    )
-    smoke = experiment_arguments("demo", ["--smoke"])
-    assert smoke.smoke
-    assert smoke.folder != options.folder
-    chosen = experiment_arguments("demo", ["--resume", "--folder", str(tmp_path)])
-    assert chosen.resume
-    assert chosen.folder == tmp_path
-
-
-def test_missing_runs_come_seed_by_seed(tmp_path):
-    results = Results("demo", {}, [0, 1], folder=tmp_path)
-    add(results, "b", 0)
-    assert results.missing(["a", "b"]) == [("a", 0), ("a", 1), ("b", 1)]
-
-
-def square(number, sign):
-    return {
-        "parameters": 1,
-        "wall_time_s": 0.0,
-        "metrics": {"square": sign * number**2},
-    }
-
-
-@pytest.mark.slow
-def test_runs_side_by_side_are_each_added_under_their_own_name(tmp_path):
-    results = Results("demo", {}, [0, 1], folder=tmp_path)
-    run_in_processes(results, {("a", 0): (3, 1), ("b", 1): (4, -1)}, square)
-    found = {
-        (run["variant"], run["seed"]): run["metrics"]["square"]
-        for run in read_results("demo", tmp_path)["runs"]
-    }
-    assert found == {("a", 0): 9, ("b", 1): -16}
-    run_in_processes(results, {}, square)
-    assert len(results.runs) == 2
-
-
 def test_means_of_equal_stretches_and_of_the_rest():
     assert means([1, 2, 3, 4, 6], 2) == [1.5, 3.5, 6.0]
-
-
-def test_weights_go_where_the_results_go(tmp_path):
-    assert experiment_arguments("demo", []).weights == WEIGHTS
-    chosen = experiment_arguments("demo", ["--folder", str(tmp_path)])
-    assert chosen.weights == tmp_path
