@@ -6,8 +6,8 @@ committed model and what comes back from the bytes read the same held-out texts.
 
 import json
 import sys
-import time
 from base64 import b64encode
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,16 +16,23 @@ from torch import Tensor
 
 from bertbook.pretraining.heads import BertForPreTraining
 from bertbook.pretraining.mini_bert import load_mini_bert
-from bertbook.shared.results import Results, experiment_arguments, read_results
-from bertbook.shared.training import count_parameters
+from bertbook.shared.experiment import Experiment, Job, Trained
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # of the two below
 from experiments import mini_bert
 from tools import live_model
 
-NAME = "live_quantisation"
-CONFIG = {"batches": 4, "kinds": list(mini_bert.KINDS)}
-SMOKE = {"batches": 1, "kinds": ["reviews"]}
+
+@dataclass(frozen=True)
+class Config:
+    """What is read: kinds of text, and batches of each."""
+
+    batches: int = 4
+    kinds: tuple[str, ...] = mini_bert.KINDS
+
+
+CONFIG = Config()
+SMOKE = Config(1, ("reviews",))
 
 
 def dequantised(packed: bytes) -> dict[str, Tensor]:
@@ -95,49 +102,53 @@ def differences(exact, quantised, batches: list[dict], table) -> dict[str, float
     }
 
 
-def measure(config: dict, variant: str) -> dict:
+def train(job: Job) -> Trained:
+    """Nothing is trained: the committed weights, or what comes back from the bytes."""
+    return Trained(
+        load_mini_bert()[0] if job.variant == "float16" else load_quantised()
+    )
+
+
+def measure(job: Job, model: BertForPreTraining) -> dict:
     """Metrics of one way to store the weights: by kind of text, and the size in bytes."""
     exact, tokenizer = load_mini_bert()
-    model = exact if variant == "float16" else load_quantised()
     table = mini_bert.PieceTable(tokenizer.pieces)
     metrics = {}
-    for kind in config["kinds"]:
-        recorded = read_results("mini_bert")["config"]
-        batches = mini_bert.held_out_batches(recorded, tokenizer.pieces, kind)
-        batches = batches[: config["batches"]]
+    for kind in job.config.kinds:
+        batches = mini_bert.held_out_batches(mini_bert.CONFIG, tokenizer.pieces, kind)
+        batches = batches[: job.config.batches]
         metrics[kind] = mini_bert.measure_model(model, batches, table)
-        if model is not exact:
+        if job.variant != "float16":
             metrics[kind] |= differences(exact, model, batches, table)
-    if variant == "float16":
+    if job.variant == "float16":
         file = live_model.MINI_BERT / "model.safetensors"
         return metrics | {"bytes": file.stat().st_size}
     packed = packed_mini_bert()
     return metrics | {"bytes": len(packed), "script_bytes": len(b64encode(packed))}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the experiment from the command line."""
-    options = experiment_arguments(__doc__.splitlines()[0], arguments)
-    config = SMOKE if options.smoke else CONFIG
-    results = Results(
-        NAME,
-        config,
-        [0],
-        folder=options.folder,
-        resume=options.resume,
-        packages=["numpy"],
-    )
-    for variant, seed in results.missing(["float16", "int8 by rows"]):
-        start = time.perf_counter()
-        metrics = measure(config, variant)
-        results.add(
-            variant,
-            seed,
-            parameters=count_parameters(load_mini_bert()[0]),
-            wall_time_s=time.perf_counter() - start,
-            metrics=metrics,
-        )
+def describe(run: dict) -> str:
+    """How large it is."""
+    return f"{run['variant']:14} {run['metrics']['bytes']:,} bytes"
 
+
+def plan(config, seeds, results):
+    """The weights as they are, and as the pages have them."""
+    yield [("float16", 0), ("int8 by rows", 0)]
+
+
+EXPERIMENT = Experiment(
+    "live_quantisation",
+    __doc__,
+    CONFIG,
+    SMOKE,
+    train,
+    measure,
+    describe,
+    plan,
+    packages=("numpy",),
+)
+main = EXPERIMENT.main
 
 if __name__ == "__main__":
     main()

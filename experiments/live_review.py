@@ -11,44 +11,29 @@ page has it, in bytes: how often it is right, and whether its probabilities are 
 
 import hashlib
 import sys
-import time
 from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from bertbook.corpora.tasks import review_tasks
 from bertbook.fine_tuning.heads import BertForSequenceClassification
-from bertbook.fine_tuning.task_data import (
-    TaskData,
-    batches_of,
-    encode_sequences,
-)
+from bertbook.fine_tuning.task_data import TaskData, batches_of, encode_sequences
 from bertbook.pretraining.fill_mask import REMEDY, load_trained, recorded_file
 from bertbook.pretraining.heads import BertForPreTraining
 from bertbook.pretraining.low_rank import add_adapters, merge_adapters
 from bertbook.pretraining.mini_bert import load_mini_bert
 from bertbook.pretraining.optimizer import decays, warmup_and_linear_decay
+from bertbook.shared.experiment import Experiment, Job, Trained, section, store
 from bertbook.shared.files import WeightsError
-from bertbook.shared.results import (
-    RESULTS,
-    WEIGHTS,
-    Results,
-    experiment_arguments,
-    means,
-    read_results,
-)
-from bertbook.shared.training import (
-    count_parameters,
-    seed_everything,
-    train,
-    trained_tensors,
-    write_atomically,
-)
+from bertbook.shared.results import WEIGHTS, means, read_results
+from bertbook.shared.training import count_parameters, seed_everything
+from bertbook.shared.training import train as fit
 from bertbook.tokenizer.wordpiece import WordPieceTokenizer
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # of the two below
@@ -57,40 +42,45 @@ from tools import live_review
 
 NAME = "live_review"
 FILE = WEIGHTS / f"{NAME}.safetensors"
-SEED = 0
 STORED = "stored"
 PARTS = ("train", "validation", "test")
-CONFIG = {
-    # What each changes of the next three.
-    "variants": {
-        "layers": {},
-        "layers, a higher rate": {"learning_rate": 0.003},
-        "layers and words": {"words_rank": 4},
-        "layers and words, one epoch": {"words_rank": 4, "epochs": 1},
-    },
-    "learning_rate": 0.001,
-    "words_rank": 0,
-    "epochs": 2,
-    "rank": 8,
-    "labels": None,  # all
-    "max_length": 64,
-    "batch_size": 16,
-    "warmup": 0.1,
-    "weight_decay": 0.01,
-    "loss_every": 50,
-    "checkpoint_every": 100,
-    "bins": 5,
-    "measured": None,  # all
+VARIANTS = {  # What each changes of the next three.
+    "layers": {},
+    "layers, a higher rate": {"learning_rate": 0.003},
+    "layers and words": {"words_rank": 4},
+    "layers and words, one epoch": {"words_rank": 4, "epochs": 1},
 }
-SMOKE = {
-    **CONFIG,
-    "epochs": 1,
-    "labels": 16,
-    "batch_size": 8,
-    "loss_every": 1,
-    "checkpoint_every": 1,
-    "measured": 20,
-}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the runs depend on; ``None``: all."""
+
+    variants: dict[str, dict] = section(**VARIANTS)
+    learning_rate: float = 0.001
+    words_rank: int = 0
+    epochs: int = 2
+    rank: int = 8
+    labels: int | None = None
+    max_length: int = 64
+    batch_size: int = 16
+    warmup: float = 0.1
+    weight_decay: float = 0.01
+    loss_every: int = 50
+    checkpoint_every: int = 100
+    bins: int = 5
+    measured: int | None = None
+
+
+CONFIG = Config()
+SMOKE = Config(
+    epochs=1,
+    labels=16,
+    batch_size=8,
+    loss_every=1,
+    checkpoint_every=1,
+    measured=20,
+)
 
 
 class LowRankTable(nn.Module):
@@ -194,44 +184,52 @@ def reviewer_in_bytes(path: Path = FILE) -> BertForSequenceClassification:
     return assembled(changes, load_quantised())
 
 
-def reviews(config: dict, part: str, tokenizer: WordPieceTokenizer) -> TaskData:
+def reviews(config: Config, part: str, tokenizer: WordPieceTokenizer) -> TaskData:
     """The labelled reviews of a part, or so many of them."""
-    count = config["labels" if part == "train" else "measured"]
+    count = config.labels if part == "train" else config.measured
     examples = review_tasks()[PARTS.index(part)][:count]
     texts, labels = ([getattr(e, n) for e in examples] for n in ("text", "label"))
-    return encode_sequences(tokenizer, texts, labels, max_length=config["max_length"])
+    return encode_sequences(tokenizer, texts, labels, max_length=config.max_length)
 
 
-def train_variant(
-    config: dict, variant: str, checkpoint: Path
-) -> tuple[BertForSequenceClassification, list[float]]:
+def train(job: Job) -> Trained:
     """Train one variant, from its checkpoint on if there is one; a finished one is only read.
 
-    Returns:
-        The model in evaluation mode, and the loss of every step.
+    ``stored`` is the one that judges the validation part best.
     """
-    config = config | config["variants"][variant]
+    variant, stored = job.variant, job.variant == STORED
+    if stored:
+        losses = {
+            v: job.metrics_of(v)["validation"]["cross_entropy"]
+            for v in job.config.variants
+        }
+        variant = min(losses, key=losses.get)
+    config = replace(job.config, **job.config.variants[variant])
     base, tokenizer = load_mini_bert()
     data = reviews(config, "train", tokenizer)
-    per_epoch, numbers = batches_of(data, config["batch_size"], SEED)
-    steps = config["epochs"] * per_epoch
-    seed_everything(SEED)
-    model = adapted(base, config["rank"], config["words_rank"])
-    losses = train(
+    per_epoch, numbers = batches_of(data, config.batch_size, job.seed)
+    steps = config.epochs * per_epoch
+    seed_everything(job.seed)
+    model = adapted(base, config.rank, config.words_rank)
+    losses = fit(
         model,
         lambda step: data.batch(numbers(step)),
         lambda model, batch: model(**batch[0], **batch[1]).loss,
         steps=steps,
-        learning_rate=config["learning_rate"],
-        schedule=warmup_and_linear_decay(int(config["warmup"] * steps), steps),
-        weight_decay=config["weight_decay"],
+        learning_rate=config.learning_rate,
+        schedule=warmup_and_linear_decay(int(config.warmup * steps), steps),
+        weight_decay=config.weight_decay,
         decays=decays,
-        seed=SEED,
+        seed=job.seed,
         progress=f"{NAME}: {variant}",
-        checkpoint=checkpoint,
-        checkpoint_every=config["checkpoint_every"],
+        checkpoint=job.work / f"{variant}.pt",
+        checkpoint_every=config.checkpoint_every,
     )
-    return model.eval(), losses
+    found = {"chosen": variant}
+    if not stored:
+        found = {"training_loss": means(losses, config.loss_every)}
+    size = count_parameters(model, trainable_only=True)
+    return Trained(model.eval(), found, size)
 
 
 @torch.no_grad()
@@ -285,100 +283,66 @@ def judge(logits: Tensor, labels: Tensor, bins: int) -> dict:
     }
 
 
-def measure(
-    model: BertForSequenceClassification,
-    tokenizer: WordPieceTokenizer,
-    config: dict,
-    part: str,
-) -> dict:
-    """:func:`judge` on a part."""
-    data = reviews(config, part, tokenizer)
-    return judge(scores(model, data), torch.tensor(data.targets), config["bins"])
+def measure(job: Job, model: BertForSequenceClassification) -> dict:
+    """:func:`judge` on the validation part; of what is stored, as it is stored, on the test part.
 
-
-def run(config: dict, folder: Path, weights: Path, resume: bool) -> Results:
-    """Train what is missing, store and measure the best; its checkpoints are removed."""
-    results = Results(
-        NAME,
-        config,
-        [SEED],
-        folder=folder,
-        resume=resume,
-        packages=["numpy", "safetensors"],
-    )
-    work = folder.parent / "checkpoints" if folder == RESULTS else folder
-    checkpoints = {
-        variant: work / f"{NAME}_{variant.replace(', ', '_').replace(' ', '_')}.pt"
-        for variant in config["variants"]
-    }
-    if not resume:
-        for checkpoint in checkpoints.values():
-            checkpoint.unlink(missing_ok=True)
+    There also as the page has it, in bytes, and what file it is.
+    """
     _, tokenizer = load_mini_bert()
-    for variant, _ in results.missing(config["variants"]):
-        started = time.perf_counter()
-        model, losses = train_variant(config, variant, checkpoints[variant])
-        wall = time.perf_counter() - started
-        results.add(
-            variant,
-            SEED,
-            parameters=count_parameters(model, trainable_only=True),
-            wall_time_s=wall,
-            metrics={
-                "validation": measure(model, tokenizer, config, "validation"),
-                "training_loss": means(losses, config["loss_every"]),
-            },
-        )
-    if not results.has(STORED, SEED):
-        started = time.perf_counter()
-        done = [r for r in results.runs if r["variant"] in config["variants"]]
-        best = min(done, key=lambda r: r["metrics"]["validation"]["cross_entropy"])
-        model, _ = train_variant(config, best["variant"], checkpoints[best["variant"]])
-        path = weights / f"{NAME}.safetensors"
-        tensors = trained_tensors(model)
-        write_atomically(path, lambda path: save_file(tensors, path))
-        stored, _ = load_reviewer(path)
-        results.add(
-            STORED,
-            SEED,
-            parameters=best["parameters"],
-            wall_time_s=time.perf_counter() - started,
-            metrics={
-                "chosen": best["variant"],
-                **{p: measure(stored, tokenizer, config, p) for p in PARTS[1:]},
-                "test, in bytes": measure(
-                    reviewer_in_bytes(path), tokenizer, config, "test"
-                ),
-                "bytes": path.stat().st_size,
-                "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
-            },
-        )
-    for checkpoint in checkpoints.values():
-        checkpoint.unlink(missing_ok=True)
-    return results
+
+    def judged(model: BertForSequenceClassification, part: str) -> dict:
+        data = reviews(job.config, part, tokenizer)
+        return judge(scores(model, data), torch.tensor(data.targets), job.config.bins)
+
+    if job.variant != STORED:
+        return {"validation": judged(model, "validation")}
+    path = job.weights / FILE.name
+    store(model, path)
+    kept, _ = load_reviewer(path)
+    return {
+        **{part: judged(kept, part) for part in PARTS[1:]},
+        "test, in bytes": judged(reviewer_in_bytes(path), "test"),
+        "bytes": path.stat().st_size,
+        "sha256": hashlib.sha256(path.read_bytes()).hexdigest(),
+    }
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the experiment from the command line."""
-    options = experiment_arguments(__doc__.splitlines()[0], arguments)
-    config = SMOKE if options.smoke else CONFIG
-    results = run(config, options.folder, options.weights, options.resume)
-    for done in results.runs:
-        for part in (*PARTS[1:], "test, in bytes"):
-            if part in done["metrics"]:
-                found = done["metrics"][part]
-                print(
-                    f"{done['variant']:27} {part:14} accuracy {found['accuracy']:.3f}, "
-                    f"cross-entropy {found['cross_entropy']:.3f}, Brier {found['brier']:.3f}"
-                )
-    beside = {}
-    for done in read_results("fine_tuning")["runs"]:
-        if done["variant"] == "words" and "all" in done["metrics"]:
-            beside["TF-IDF"] = done["metrics"]["all"]
-        if done["variant"] == "reviews, mini_bert, all" and done["seed"] == SEED:
-            beside["all weights tuned"] = done["metrics"]["accuracy"]
-    print("test accuracy beside it:", beside)
+def describe(run: dict) -> str:
+    """How well it judges each part; beside what is stored, words alone and all weights tuned."""
+    lines = [
+        f"{run['variant']:27} {part:14} accuracy {m['accuracy']:.3f}, "
+        f"cross-entropy {m['cross_entropy']:.3f}, Brier {m['brier']:.3f}"
+        for part, m in run["metrics"].items()
+        if isinstance(m, dict)
+    ]
+    for other in (
+        read_results("fine_tuning")["runs"] if run["variant"] == STORED else ()
+    ):
+        name, found = other["variant"], other["metrics"]
+        if other["seed"] == 0 and name in ("words", "reviews, mini_bert, all"):
+            accuracy = found.get("all", found.get("accuracy"))
+            lines.append(f"beside it {name}: test accuracy {accuracy}")
+    return "\n".join(lines)
 
+
+def plan(config, seeds, results):
+    """All variants, then the best one for the page."""
+    yield [(variant, 0) for variant in config.variants]
+    yield [(STORED, 0)]
+
+
+EXPERIMENT = Experiment(
+    NAME,
+    __doc__,
+    CONFIG,
+    SMOKE,
+    train,
+    measure,
+    describe,
+    plan,
+    packages=("numpy", "safetensors"),
+)
+main = EXPERIMENT.main
 
 if __name__ == "__main__":
     main()

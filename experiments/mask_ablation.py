@@ -20,17 +20,16 @@ rule was written before the first result was seen.
     python experiments/mask_ablation.py [--smoke] [--resume]
 """
 
-import os
 import time
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
+from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 
 from bertbook.bert.config import BertConfig
-from bertbook.bert.loading import load_weights
 from bertbook.corpora.documents import load_documents
 from bertbook.corpora.tasks import name_tasks, pair_tasks
 from bertbook.fine_tuning.heads import (
@@ -42,114 +41,90 @@ from bertbook.pretraining.heads import BertForPreTraining
 from bertbook.pretraining.masking import IGNORED, MaskingRule, PieceTable
 from bertbook.pretraining.mini_bert import start_looking_at_neighbours
 from bertbook.pretraining.optimizer import decays, warmup_and_linear_decay
-from bertbook.pretraining.sentence_pairs import (
-    SentencePair,
-    collate,
-    sentence_pairs,
+from bertbook.pretraining.sentence_pairs import SentencePair, collate, sentence_pairs
+from bertbook.shared.experiment import (
+    Experiment,
+    Job,
+    Trained,
+    load_stored,
+    section,
+    weights_file,
 )
-from bertbook.shared.results import (
-    WEIGHTS,
-    Results,
-    experiment_arguments,
-    means,
-    run_in_processes,
-)
-from bertbook.shared.training import (
-    count_parameters,
-    minibatches,
-    seed_everything,
-    train,
-    trained_tensors,
-    write_atomically,
-)
-from bertbook.studies.mask_probes import (
-    attention_from,
-    f1,
-    frozen_scores,
-    masked_scores,
-)
+from bertbook.shared.results import WEIGHTS, means
+from bertbook.shared.training import minibatches, seed_everything
+from bertbook.shared.training import train as fit
+from bertbook.studies.mask_probes import attention_from, frozen_scores, masked_scores
 from bertbook.tokenizer.packing import Encoding, pad_batch
 from bertbook.tokenizer.pieces import label_pieces
 from bertbook.tokenizer.wordpiece import WordPieceTokenizer
 
 NAME = "mask_ablation"
-STORED = ("80/10/10", "0/0/100")  # of the first seed, to look at and to measure again
-CONFIG = {
-    "vocabulary": "weights/mini_bert/vocab.txt",
-    "kind": "verses",
-    "documents": None,  # at most so many; None: all
-    "model": {
-        "hidden_size": 128,
-        "num_hidden_layers": 2,
-        "num_attention_heads": 4,
-        "intermediate_size": 512,
-        "max_position_embeddings": 64,
-        "initializer_range": 0.05,  # BERT's 0.02 at a width of 768, scaled by its root
-    },
+KIND = "verses"
+# Shares of [MASK], same, random (the paper's order) in percent, and whether NSP is trained.
+VARIANTS = {
+    "80/10/10": {"mix": [80, 10, 10], "nsp": True},
+    "100/0/0": {"mix": [100, 0, 0], "nsp": True},
+    "80/0/20": {"mix": [80, 0, 20], "nsp": True},
+    "80/20/0": {"mix": [80, 20, 0], "nsp": True},
+    "0/20/80": {"mix": [0, 20, 80], "nsp": True},
+    "0/0/100": {"mix": [0, 0, 100], "nsp": True},
+    "usual start": {"mix": [80, 10, 10], "nsp": True, "usual_start": True},
+    "without NSP": {"mix": [80, 10, 10], "nsp": False},
+    "not pre-trained": {"mix": None, "nsp": False},
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the runs depend on."""
+
+    vocabulary: str = "weights/mini_bert/vocab.txt"
+    kind: str = KIND
+    documents: int | None = None  # at most so many; None: all
+    model: dict = section(
+        hidden_size=128,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=512,
+        max_position_embeddings=64,
+        initializer_range=0.05,  # BERT's 0.02 at a width of 768, scaled by its root
+    )
     # Of each layer: the places that its heads look at in the beginning, before (-) and behind.
-    "neighbours": [[-1, 1, -2, 2], [-1, 1, 0, 0]],
-    "positions_std": 0.1,
-    "looks_std": 0.1,
-    "pretraining": {
-        "steps": 1600,
-        "batch_size": 16,
-        "learning_rate": 1e-3,
-        "warmup": 150,
-        "weight_decay": 0.01,
-        "betas": [0.9, 0.98],
-        "dropout": 0.0,
-        "bf16": True,
-    },
-    # Shares of [MASK], same, random (the paper's order) in percent, and whether NSP is trained.
-    "variants": {
-        "80/10/10": {"mix": [80, 10, 10], "nsp": True},
-        "100/0/0": {"mix": [100, 0, 0], "nsp": True},
-        "80/0/20": {"mix": [80, 0, 20], "nsp": True},
-        "80/20/0": {"mix": [80, 20, 0], "nsp": True},
-        "0/20/80": {"mix": [0, 20, 80], "nsp": True},
-        "0/0/100": {"mix": [0, 0, 100], "nsp": True},
-        "usual start": {"mix": [80, 10, 10], "nsp": True, "usual_start": True},
-        "without NSP": {"mix": [80, 10, 10], "nsp": False},
-        "not pre-trained": {"mix": None, "nsp": False},
-    },
+    neighbours: tuple[tuple[int, ...], ...] = ((-1, 1, -2, 2), (-1, 1, 0, 0))
+    positions_std: float = 0.1
+    looks_std: float = 0.1
+    pretraining: dict = section(
+        steps=1600,
+        batch_size=16,
+        learning_rate=1e-3,
+        warmup=150,
+        weight_decay=0.01,
+        betas=(0.9, 0.98),
+        dropout=0.0,
+        bf16=True,
+    )
+    variants: dict[str, dict] = section(**VARIANTS)
     # Examples to train on and to test on.
-    "tasks": {"names": [500, 1500], "pairs": [2000, 1768]},
-    "fine_tuning": {
-        "steps": 200,
-        "batch_size": 32,
-        "learning_rate": 1e-3,
-        "warmup": 20,
-        "dropout": 0.1,
-    },
-    "held_out_pairs": 400,
-    "loss_every": 50,
-    "part": "test",
-}
-SEEDS = [0, 1, 2]
-SMOKE = {
-    **CONFIG,
-    "documents": 6,
-    "model": {
-        **CONFIG["model"],
-        "hidden_size": 16,
-        "intermediate_size": 32,
-    },
-    "pretraining": {
-        **CONFIG["pretraining"],
-        "steps": 2,
-        "batch_size": 4,
-        "warmup": 1,
-    },
-    "tasks": {"names": [20, 20], "pairs": [20, 20]},
-    "fine_tuning": {
-        **CONFIG["fine_tuning"],
-        "steps": 2,
-        "batch_size": 4,
-        "warmup": 1,
-    },
-    "held_out_pairs": 10,
-    "loss_every": 1,
-}
+    tasks: dict[str, tuple[int, int]] = section(names=(500, 1500), pairs=(2000, 1768))
+    fine_tuning: dict = section(
+        steps=200, batch_size=32, learning_rate=1e-3, warmup=20, dropout=0.1
+    )
+    held_out_pairs: int = 400
+    loss_every: int = 50
+    part: str = "test"
+
+
+CONFIG = Config()
+FEW = {"steps": 2, "batch_size": 4, "warmup": 1}
+SMOKE = Config(
+    documents=6,
+    model={**CONFIG.model, "hidden_size": 16, "intermediate_size": 32},
+    pretraining={**CONFIG.pretraining, **FEW},
+    tasks={"names": (20, 20), "pairs": (20, 20)},
+    fine_tuning={**CONFIG.fine_tuning, **FEW},
+    held_out_pairs=10,
+    loss_every=1,
+)
 
 
 @cache
@@ -170,7 +145,7 @@ def documents(part: str, count: int | None) -> list[list[list[int]]]:
     chosen = [
         document
         for document in load_documents()
-        if (document.kind, document.part) == (CONFIG["kind"], part)
+        if (document.kind, document.part) == (KIND, part)
         and len(document.sentences) > 1
     ]
     return [
@@ -179,52 +154,50 @@ def documents(part: str, count: int | None) -> list[list[list[int]]]:
     ]
 
 
-def sizes(config: dict, dropout: float) -> BertConfig:
+def sizes(config: Config, dropout: float) -> BertConfig:
     """Of all models."""
     return BertConfig(
         vocab_size=len(tokenizer()),
-        **config["model"],
+        **config.model,
         hidden_dropout_prob=dropout,
         attention_probs_dropout_prob=dropout,
     )
 
 
-def new_model(config: dict, usual_start: bool = False) -> BertForPreTraining:
+def new_model(config: Config, usual_start: bool = False) -> BertForPreTraining:
     """A freshly initialised model."""
-    model = BertForPreTraining(sizes(config, config["pretraining"]["dropout"]))
+    model = BertForPreTraining(sizes(config, config.pretraining["dropout"]))
     if usual_start:
         return model
     start_looking_at_neighbours(
         model.bert,
-        config["neighbours"],
-        config["positions_std"],
-        config["looks_std"],
+        config.neighbours,
+        config.positions_std,
+        config.looks_std,
     )
     return model
 
 
-def rule_of(config: dict, variant: str) -> MaskingRule:
+def rule_of(config: Config, variant: str) -> MaskingRule:
     """The masking of one variant; the paper writes the shares in another order."""
-    mask, same, random = (share / 100 for share in config["variants"][variant]["mix"])
+    mask, same, random = (share / 100 for share in config.variants[variant]["mix"])
     return MaskingRule(mask=mask, keep=same, random=random)
 
 
-def pretrain(
-    config: dict, variant: str, seed: int
-) -> tuple[BertForPreTraining, dict[str, list[float]]]:
-    """Train one model; the seed decides the start, the pairs and the masks.
+def train(job: Job) -> Trained:
+    """Pre-train one model; the seed decides the start, the pairs and the masks.
 
-    Returns:
-        The model as it is stored, in half precision's values, and the two losses, means of
-        ``loss_every`` steps.
+    It comes as it is stored, in half precision's values, with the two losses, means of
+    ``loss_every`` steps.
     """
+    config, variant, seed = job.config, job.variant, job.seed
     seed_everything(seed)
-    usual_start = config["variants"][variant].get("usual_start", False)
+    usual_start = config.variants[variant].get("usual_start", False)
     model, curves = new_model(config, usual_start), {}
-    choice = config["pretraining"]
-    if config["variants"][variant]["mix"] is not None:
-        nsp = config["variants"][variant]["nsp"]
-        texts = documents("train", config["documents"])
+    choice = config.pretraining
+    if config.variants[variant]["mix"] is not None:
+        nsp = config.variants[variant]["nsp"]
+        texts = documents("train", config.documents)
         stream = PairStream(
             lambda shard: texts,
             table(),
@@ -232,7 +205,7 @@ def pretrain(
             negatives="random" if nsp else "none",
             seed=seed,
         )
-        length = config["model"]["max_position_embeddings"]
+        length = config.model["max_position_embeddings"]
         stage = Stage(choice["steps"], length, choice["batch_size"])
         parts = {"masked_lm_loss": [], "next_sentence_loss": []}
 
@@ -246,7 +219,7 @@ def pretrain(
                     values.append(getattr(output, name).item())
             return output.loss
 
-        train(
+        fit(
             model,
             lambda step: stream.batch(stage, step),
             loss,
@@ -259,10 +232,10 @@ def pretrain(
             seed=seed,
         )
         curves = {
-            name: means(values, config["loss_every"]) for name, values in parts.items()
+            name: means(values, config.loss_every) for name, values in parts.items()
         }
     model.load_state_dict({n: t.half().float() for n, t in model.state_dict().items()})
-    return model.eval(), curves
+    return Trained(model.eval(), curves)
 
 
 @cache
@@ -279,7 +252,7 @@ def examples(
     """
     tasks = {"names": name_tasks, "pairs": pair_tasks}[task]()
     chosen = tasks[("train", "validation", "test").index(part)]
-    chosen = [e for e in chosen if task == "pairs" or e.kind == CONFIG["kind"]]
+    chosen = [e for e in chosen if task == "pairs" or e.kind == KIND]
     order = torch.randperm(
         len(chosen), generator=torch.Generator().manual_seed(5)
     ).tolist()
@@ -322,20 +295,18 @@ def in_order(inputs: list[Encoding], labels: list) -> list[dict[str, Tensor]]:
     ]
 
 
-def task_parts(config: dict, task: str) -> list[tuple[list[Encoding], list]]:
+def task_parts(config: Config, task: str) -> list[tuple[list[Encoding], list]]:
     """What a task trains on and is tested on."""
-    length = config["model"]["max_position_embeddings"]
+    length = config.model["max_position_embeddings"]
     return [
         examples(task, part, count, length)
-        for part, count in zip(
-            ("train", config["part"]), config["tasks"][task], strict=True
-        )
+        for part, count in zip(("train", config.part), config.tasks[task], strict=True)
     ]
 
 
-def fine_tune(config: dict, task: str, model: BertForPreTraining, seed: int) -> float:
+def fine_tune(config: Config, task: str, model: BertForPreTraining, seed: int) -> float:
     """Train a copy with a fresh head on a task; F1 of names in 0..1, else accuracy."""
-    choice = config["fine_tuning"]
+    choice = config.fine_tuning
     (inputs, labels), tests = task_parts(config, task)
     seed_everything(seed)
     kind = (
@@ -346,7 +317,7 @@ def fine_tune(config: dict, task: str, model: BertForPreTraining, seed: int) -> 
     given = model.bert.state_dict()
     tuned.bert.load_state_dict({name: given[name] for name in own})
     numbers = minibatches(len(inputs), choice["batch_size"], seed)
-    train(
+    fit(
         tuned,
         lambda step: batch_of(inputs, labels, numbers(step).tolist()),
         lambda tuned, batch: tuned(**batch).loss,
@@ -365,9 +336,10 @@ def fine_tune(config: dict, task: str, model: BertForPreTraining, seed: int) -> 
             counts = wanted != IGNORED
             said.append(tuned(**batch).logits.argmax(-1)[counts])
             truth.append(wanted[counts])
-    said, truth = torch.cat(said), torch.cat(truth)
-    score = f1(said, truth) if task == "names" else (said == truth).double().mean()
-    return round(float(score), 4)
+    both = torch.cat(truth).numpy(), torch.cat(said).numpy()
+    if task == "names":
+        return round(float(f1_score(*both, zero_division=0.0)), 4)
+    return round(float(accuracy_score(*both)), 4)
 
 
 @cache
@@ -382,13 +354,13 @@ def held_out(count: int, length: int, documents_a_kind: int | None, part: str):
     return [pairs[number] for number in order[:count]]
 
 
-def held_out_batches(config: dict, branch: str) -> list[dict[str, Tensor]]:
+def held_out_batches(config: Config, branch: str) -> list[dict[str, Tensor]]:
     """The same places selected each time, with ``mask``, ``keep`` or ``random`` at all of them."""
     pairs = held_out(
-        config["held_out_pairs"],
-        config["model"]["max_position_embeddings"],
-        config["documents"],
-        config["part"],
+        config.held_out_pairs,
+        config.model["max_position_embeddings"],
+        config.documents,
+        config.part,
     )
     shares = {name: float(name == branch) for name in ("mask", "keep", "random")}
     generator = torch.Generator().manual_seed(8)
@@ -405,7 +377,7 @@ def held_out_batches(config: dict, branch: str) -> list[dict[str, Tensor]]:
     return batches
 
 
-def measure_model(config: dict, model: BertForPreTraining) -> dict[str, dict]:
+def measure_model(config: Config, model: BertForPreTraining) -> dict[str, dict]:
     """What needs no training but that of a logistic regression.
 
     Returns:
@@ -418,89 +390,49 @@ def measure_model(config: dict, model: BertForPreTraining) -> dict[str, dict]:
         for branch in ("mask", "keep", "random")
     }
     frozen = {}
-    for task in config["tasks"]:
+    for task in config.tasks:
         parts = [in_order(*examples) for examples in task_parts(config, task)]
         frozen[task] = frozen_scores(model.bert, *parts)
     attention = attention_from(model, held_out_batches(config, "mask"), table())
     return {"places": places, "attention": attention, "frozen": frozen}
 
 
-def weights_file(folder: Path, variant: str) -> Path:
-    """Where the weights of a variant's first seed are stored."""
-    return folder / f"{NAME}_{variant.replace('/', '_')}.safetensors"
-
-
-def load_stored(folder: Path, variant: str, config: dict) -> BertForPreTraining:
+def load(folder: Path, variant: str, config: Config) -> BertForPreTraining:
     """A stored model of the first seed, in evaluation mode."""
-    model = new_model(config)
-    state = load_file(weights_file(folder, variant))
-    load_weights(model, {name: tensor.float() for name, tensor in state.items()})
-    return model.eval()
+    return load_stored(new_model(config), weights_file(folder, NAME, variant))
 
 
-def train_and_measure(
-    config: dict, variant: str, seed: int, weights: Path | None
-) -> dict:
-    """One run, in a process of its own; with a folder its weights are stored there."""
-    torch.set_num_threads(1)
-    wall = time.perf_counter()
-    model, curves = pretrain(config, variant, seed)
-    wall = time.perf_counter() - wall
-    if weights is not None:
-        state = trained_tensors(model)
-        path = weights_file(weights, variant)
-        write_atomically(path, lambda path: save_file(state, path, {"format": "pt"}))
+def measure(job: Job, model: BertForPreTraining) -> dict:
+    """:func:`measure_model`, and the scores of the fine-tuned model on each task."""
     started = time.perf_counter()
-    metrics = measure_model(config, model)
+    metrics = measure_model(job.config, model)
     metrics["tuned"] = {
-        task: fine_tune(config, task, model, seed) for task in config["tasks"]
+        task: fine_tune(job.config, task, model, job.seed) for task in job.config.tasks
     }
-    seconds = time.perf_counter() - started
-    return {
-        "parameters": count_parameters(model),
-        "wall_time_s": wall,
-        "metrics": {**metrics, **curves, "measuring_s": round(seconds, 1)},
-    }
+    return {**metrics, "measuring_s": round(time.perf_counter() - started, 1)}
 
 
-def run(
-    config: dict, seeds: list[int], folder: Path, weights: Path, resume: bool
-) -> Results:
-    """Pre-train and measure every variant with every seed, a process for each processor."""
-    results = Results(
-        NAME,
-        config,
-        seeds,
-        folder=folder,
-        resume=resume,
-        packages=["safetensors", "scikit-learn"],
-    )
-    jobs = {
-        (variant, seed): (
-            config,
-            variant,
-            seed,
-            weights if variant in STORED and seed == seeds[0] else None,
-        )
-        for variant, seed in results.missing(config["variants"])
-    }
-    workers = min(2, len(os.sched_getaffinity(0)))
-    run_in_processes(results, jobs, train_and_measure, workers)
-    return results
+def describe(run: dict) -> str:
+    """Fine-tuned and frozen scores on each task."""
+    tuned, frozen = run["metrics"]["tuned"], run["metrics"]["frozen"]
+    scores = (f"{t} {tuned[t]:.3f} (frozen {frozen[t]:.3f})" for t in tuned)
+    return " ".join([f"{run['variant']:16} seed {run['seed']}", *scores])
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the experiment from the command line."""
-    options = experiment_arguments(__doc__.splitlines()[0], arguments)
-    config, seeds = (SMOKE, SEEDS[:1]) if options.smoke else (CONFIG, SEEDS)
-    results = run(config, seeds, options.folder, options.weights, options.resume)
-    for done in results.runs:
-        tuned, frozen = done["metrics"]["tuned"], done["metrics"]["frozen"]
-        print(
-            f"{done['variant']:16} seed {done['seed']}",
-            *(f"{t} {tuned[t]:.3f} (frozen {frozen[t]:.3f})" for t in tuned),
-        )
-
+EXPERIMENT = Experiment(
+    NAME,
+    __doc__,
+    CONFIG,
+    SMOKE,
+    train,
+    measure,
+    describe,
+    seeds=(0, 1, 2),
+    packages=("safetensors", "scikit-learn"),
+    stored=("80/10/10", "0/0/100"),  # to look at and to measure again
+    processes=2,
+)
+main = EXPERIMENT.main
 
 if __name__ == "__main__":
     main()

@@ -13,12 +13,11 @@ Started by `accelerate launch --multi_gpu` it trains in several processes.
 import json
 import shutil
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from bertbook.bert.config import BertConfig
@@ -30,116 +29,109 @@ from bertbook.pretraining.loop import PreTraining, pretrain, read_log
 from bertbook.pretraining.masking import IGNORED, PieceTable
 from bertbook.pretraining.mini_bert import start_with_neighbours
 from bertbook.pretraining.optimizer import decays, warmup_and_linear_decay
-from bertbook.pretraining.sentence_pairs import (
-    SentencePair,
-    collate,
-    sentence_pairs,
-)
-from bertbook.shared.results import (
-    RESULTS,
-    Results,
-    experiment_arguments,
-    means,
-)
-from bertbook.shared.training import (
-    count_parameters,
-    seed_everything,
-    trained_tensors,
-    write_atomically,
-)
-from bertbook.shared.training import train as train_simply
+from bertbook.pretraining.sentence_pairs import SentencePair, collate, sentence_pairs
+from bertbook.shared.experiment import Experiment, Job, Trained, section, store
+from bertbook.shared.results import means
+from bertbook.shared.training import seed_everything, write_atomically
+from bertbook.shared.training import train as fit
+from bertbook.studies.metrics import guess_scores
 from bertbook.studies.mlm_baselines import (
     CONTEXTS,
     LEFT,
     LSTMForMaskedLM,
     NeighbourModel,
 )
-from bertbook.tokenizer.learning import (
-    count_words,
-    learn_vocabulary,
-    pair_count,
-)
+from bertbook.tokenizer.learning import count_words, learn_vocabulary, pair_count
 from bertbook.tokenizer.wordpiece import WordPieceTokenizer
 
 NAME = "mini_bert"
 SEED = 0
-CONFIG = {
-    "vocabulary": {"size": 8192, "min_count": 2},
-    "model": {
-        "hidden_size": 256,
-        "num_hidden_layers": 4,
-        "num_attention_heads": 4,
-        "intermediate_size": 1024,
-        "max_position_embeddings": 128,
+COUNTED = {"frequencies": (), "neighbours on the left": LEFT, "neighbours": CONTEXTS}
+# The first was planned for 13,000 steps, the last 2,500 of them at 128 pieces, and stopped when it
+# named fewer pieces of unseen articles and reviews than counted neighbours do. In the second each
+# kind of text is about as frequent as the others.
+TRAININGS = (
+    {
+        "stages": [[10500, 64, 32], [2500, 128, 16]],
+        "stop_after": 9000,
+        "learning_rate": 1e-3,
+        "warmup": 1000,
+        "repeats": {"wikipedia": 1, "reviews": 1, "verses": 1},
     },
+    {
+        "stages": [[7500, 128, 16]],
+        "stop_after": None,
+        "learning_rate": 8e-4,
+        "warmup": 200,
+        "repeats": {"wikipedia": 3, "reviews": 3, "verses": 1},
+    },
+)
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the runs depend on."""
+
+    vocabulary: dict[str, int] = section(size=8192, min_count=2)
+    model: dict[str, int] = section(
+        hidden_size=256,
+        num_hidden_layers=4,
+        num_attention_heads=4,
+        intermediate_size=1024,
+        max_position_embeddings=128,
+    )
     # No dropout: a text returns a dozen times, each time with other masks.
-    "dropout_in_training": 0.0,
+    dropout_in_training: float = 0.0
     # Of each layer: the places that its heads look at in the beginning, before (-) and behind, and
     # the spread of the matrices that carry on what was seen.
-    "neighbours": [[-1, 1, -2, 2], [-1, 1, -2, 2], [-1, 1, 0, 0], [-1, 1, 0, 0]],
-    "values_std": [0.04, 0.04, 0.02, 0.02],
-    "positions_std": 0.1,
-    "looks_std": 0.1,
-    "words_std": 0.05,
-    # Two trainings, one after the other. The first was planned for 13,000 steps, the last 2,500 of
-    # them at 128 pieces, and stopped when it named fewer pieces of unseen articles and reviews than
-    # counted neighbours do. In the second each kind of text is about as frequent as the others.
-    "trainings": [
-        {
-            "stages": [[10500, 64, 32], [2500, 128, 16]],
-            "stop_after": 9000,
-            "learning_rate": 1e-3,
-            "warmup": 1000,
-            "repeats": {"wikipedia": 1, "reviews": 1, "verses": 1},
-        },
-        {
-            "stages": [[7500, 128, 16]],
-            "stop_after": None,
-            "learning_rate": 8e-4,
-            "warmup": 200,
-            "repeats": {"wikipedia": 3, "reviews": 3, "verses": 1},
-        },
-    ],
-    "weight_decay": 0.01,
-    "betas": [0.9, 0.98],
-    "mixed_precision": "bf16",
+    neighbours: tuple = ((-1, 1, -2, 2), (-1, 1, -2, 2), (-1, 1, 0, 0), (-1, 1, 0, 0))
+    values_std: tuple[float, ...] = (0.04, 0.04, 0.02, 0.02)
+    positions_std: float = 0.1
+    looks_std: float = 0.1
+    words_std: float = 0.05
+    # Two trainings, one after the other.
+    trainings: tuple[dict, ...] = TRAININGS
+    weight_decay: float = 0.01
+    betas: tuple[float, float] = (0.9, 0.98)
+    mixed_precision: str = "bf16"
     # Same text, batches and head as the mini-BERT's first steps; its rate falls to zero in them.
-    "lstm": {"units": 280, "steps": 4500, "learning_rate": 3e-3, "warmup": 100},
+    lstm: dict = section(units=280, steps=4500, learning_rate=3e-3, warmup=100)
     # Held-out pairs of each kind, and which checkpoints are measured on them too.
-    "measured_pairs": 400,
-    "measured_steps": [500, 1000, 2000, 4000, 6000, 9000, 12000, 14500],
-    "loss_every": 100,
-    "checkpoint_every": 500,
-    "documents": None,
-}
-SMOKE = {
-    **CONFIG,
-    "vocabulary": {"size": 700, "min_count": 2},
-    "model": {
+    measured_pairs: int = 400
+    measured_steps: tuple = (500, 1000, 2000, 4000, 6000, 9000, 12000, 14500)
+    loss_every: int = 100
+    checkpoint_every: int = 500
+    documents: int | None = None
+
+
+CONFIG = Config()
+SMOKE = Config(
+    vocabulary={"size": 700, "min_count": 2},
+    model={
         "hidden_size": 16,
         "num_hidden_layers": 1,
         "num_attention_heads": 2,
         "intermediate_size": 32,
         "max_position_embeddings": 32,
     },
-    "neighbours": [[-1, 1]],
-    "values_std": [0.04],
-    "trainings": [
+    neighbours=((-1, 1),),
+    values_std=(0.04,),
+    trainings=(
         {
-            **CONFIG["trainings"][0],
+            **TRAININGS[0],
             "stages": [[3, 16, 4], [2, 32, 2]],
             "stop_after": 2,
             "warmup": 1,
         },
-        {**CONFIG["trainings"][1], "stages": [[2, 32, 2]], "warmup": 1},
-    ],
-    "lstm": {"units": 8, "steps": 3, "learning_rate": 3e-3, "warmup": 1},
-    "measured_pairs": 4,
-    "measured_steps": [2],
-    "loss_every": 2,
-    "checkpoint_every": 2,
-    "documents": 6,
-}
+        {**TRAININGS[1], "stages": [[2, 32, 2]], "warmup": 1},
+    ),
+    lstm={"units": 8, "steps": 3, "learning_rate": 3e-3, "warmup": 1},
+    measured_pairs=4,
+    measured_steps=(2,),
+    loss_every=2,
+    checkpoint_every=2,
+    documents=6,
+)
 
 
 @cache
@@ -156,14 +148,14 @@ def texts(part: str, kind: str | None = None, count: int | None = None) -> tuple
     return tuple(found)
 
 
-def vocabulary(config: dict) -> list[str]:
+def vocabulary(config: Config) -> list[str]:
     """The pieces, learned from the training part."""
     words = count_words(
         sentence
-        for document in texts("train", None, config["documents"])
+        for document in texts("train", None, config.documents)
         for sentence in document
     )
-    return learn_vocabulary(words, score=pair_count, **config["vocabulary"]).pieces
+    return learn_vocabulary(words, score=pair_count, **config.vocabulary).pieces
 
 
 def numbers(tokenizer: WordPieceTokenizer, documents: tuple) -> list[list[list[int]]]:
@@ -181,25 +173,20 @@ def encoded(
     return numbers(WordPieceTokenizer(pieces), texts(part, kind, count))
 
 
-def model_config(config: dict, pieces: list[str]) -> BertConfig:
-    """Sizes, with the usual dropout, for whoever fine-tunes."""
-    return BertConfig(vocab_size=len(pieces), **config["model"])
-
-
-def settings_of(config: dict, training: dict) -> PreTraining:
+def settings_of(config: Config, training: dict) -> PreTraining:
     """How one of the trainings is done."""
     return PreTraining(
         stages=tuple(Stage(*stage) for stage in training["stages"]),
         learning_rate=training["learning_rate"],
         warmup=training["warmup"],
-        weight_decay=config["weight_decay"],
-        betas=tuple(config["betas"]),
+        weight_decay=config.weight_decay,
+        betas=tuple(config.betas),
         seed=SEED,
-        checkpoint_every=config["checkpoint_every"],
+        checkpoint_every=config.checkpoint_every,
     )
 
 
-def documents_of(config: dict, pieces: list[str], training: dict) -> list:
+def documents_of(config: Config, pieces: list[str], training: dict) -> list:
     """The training part, each kind as often as the training wants it.
 
     A text that is there several times may get a copy of itself as its random partner, seldom.
@@ -207,8 +194,7 @@ def documents_of(config: dict, pieces: list[str], training: dict) -> list:
     return [
         document
         for kind, times in training["repeats"].items()
-        for document in encoded(tuple(pieces), "train", kind, config["documents"])
-        * times
+        for document in encoded(tuple(pieces), "train", kind, config.documents) * times
     ]
 
 
@@ -217,18 +203,21 @@ def training_folder(work: Path, number: int) -> Path:
     return work / f"training_{number + 1}"
 
 
-def train(config: dict, pieces: list[str], work: Path) -> BertForPreTraining:
+def train_mini_bert(
+    config: Config, pieces: list[str], work: Path
+) -> BertForPreTraining:
     """Train, or go on training, in the folder ``work``."""
-    without = config["dropout_in_training"]
+    without = config.dropout_in_training
     sizes = BertConfig(
         vocab_size=len(pieces),
-        **config["model"],
+        **config.model,
         hidden_dropout_prob=without,
         attention_probs_dropout_prob=without,
     )
     seed_everything(SEED)
-    model, done = start_with_neighbours(BertForPreTraining(sizes), config), 0
-    for number, training in enumerate(config["trainings"]):
+    fresh, done = BertForPreTraining(sizes), 0
+    model = start_with_neighbours(fresh, asdict(config))
+    for number, training in enumerate(config.trainings):
         documents = documents_of(config, pieces, training)
         settings = settings_of(config, training)
         model = pretrain(
@@ -237,7 +226,7 @@ def train(config: dict, pieces: list[str], work: Path) -> BertForPreTraining:
             PieceTable(pieces),
             settings,
             training_folder(work, number),
-            mixed_precision=config["mixed_precision"],
+            mixed_precision=config.mixed_precision,
             progress=f"{NAME}, training {number + 1}",
             stop_after=training["stop_after"],
             after_checkpoint=lambda step, checkpoint, done=done: keep_weights(
@@ -248,9 +237,9 @@ def train(config: dict, pieces: list[str], work: Path) -> BertForPreTraining:
     return model
 
 
-def whole_log(config: dict, work: Path) -> list[dict]:
+def whole_log(config: Config, work: Path) -> list[dict]:
     """The lines of all trainings."""
-    numbers = range(len(config["trainings"]))
+    numbers = range(len(config.trainings))
     return [line for n in numbers for line in read_log(training_folder(work, n))]
 
 
@@ -259,67 +248,52 @@ def snapshot_file(work: Path, step: int) -> Path:
     return work / "snapshots" / f"{step}.safetensors"
 
 
-def keep_weights(config: dict, work: Path, step: int, checkpoint: Path) -> None:
+def keep_weights(config: Config, work: Path, step: int, checkpoint: Path) -> None:
     """Copy the weights of a checkpoint that is to be measured."""
-    if step in config["measured_steps"]:
+    if step in config.measured_steps:
         write_atomically(
             snapshot_file(work, step),
             lambda path: shutil.copyfile(checkpoint / "model.safetensors", path),
         )
 
 
-def store(model: BertForPreTraining, config: dict, pieces: list[str], folder: Path):
+def store_folder(
+    model: BertForPreTraining, config: Config, pieces: list[str], folder: Path
+):
     """Write a folder as Hugging Face's BERT has it, in half precision."""
-    folder.mkdir(parents=True, exist_ok=True)
-    state = trained_tensors(model)
-    write_atomically(
-        folder / "model.safetensors",
-        lambda path: save_file(state, path, {"format": "pt"}),
-    )
-    store_vocabulary(pieces, folder)
+    store(model, folder / "model.safetensors")
+    write_lines(folder / "vocab.txt", pieces)
     described = {
         "architectures": ["BertForPreTraining"],
         "model_type": "bert",
-        **asdict(model_config(config, pieces)),
+        **asdict(BertConfig(vocab_size=len(pieces), **config.model)),
     }
-    text = json.dumps(described, indent=1)
-    write_atomically(
-        folder / "config.json",
-        lambda path: path.write_text(text + "\n", encoding="utf-8"),
-    )
+    write_lines(folder / "config.json", [json.dumps(described, indent=1)])
 
 
-def store_vocabulary(pieces: list[str], folder: Path) -> None:
-    """Write ``vocab.txt``."""
-    write_atomically(
-        folder / "vocab.txt",
-        lambda path: path.write_text("\n".join(pieces) + "\n", encoding="utf-8"),
-    )
-
-
-def load(folder: Path) -> tuple[BertForPreTraining, WordPieceTokenizer]:
-    """The stored model, in single precision, and its tokenizer."""
-    tokenizer = WordPieceTokenizer.from_vocab_file(folder / "vocab.txt")
-    return BertForPreTraining.from_pretrained(folder), tokenizer
+def write_lines(path: Path, lines: list[str]) -> None:
+    """Write a text file."""
+    text = "\n".join(lines) + "\n"
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
 
 
 def held_out(
-    config: dict,
+    config: Config,
     pieces: list[str],
     kind: str,
     part: str = "test",
     negatives: str = "random",
 ) -> list[SentencePair]:
     """Pairs of unseen documents of one kind, as long as the longest in training."""
-    documents = encoded(tuple(pieces), part, kind, config["documents"])
+    documents = encoded(tuple(pieces), part, kind, config.documents)
     generator = torch.Generator().manual_seed(7)
-    longest = max(length for t in config["trainings"] for _, length, _ in t["stages"])
+    longest = max(length for t in config.trainings for _, length, _ in t["stages"])
     pairs = sentence_pairs(documents, longest, generator=generator, negatives=negatives)
     order = torch.randperm(len(pairs), generator=generator).tolist()
-    return [pairs[n] for n in order[: config["measured_pairs"]]]
+    return [pairs[n] for n in order[: config.measured_pairs]]
 
 
-def held_out_batches(config: dict, pieces: list[str], kind: str) -> list[dict]:
+def held_out_batches(config: Config, pieces: list[str], kind: str) -> list[dict]:
     """The pairs masked by BERT's rule, once and for all."""
     pairs, table = held_out(config, pieces, kind), PieceTable(pieces)
     generator = torch.Generator().manual_seed(8)
@@ -345,21 +319,7 @@ def measure_model(model, batches: list[dict], table: PieceTable) -> dict[str, fl
         hidden = masked_places(batch, table)[chosen]
         logits.append(scores[hidden])
         wanted.append(batch["labels"][chosen][hidden])
-    logits, wanted = torch.cat(logits), torch.cat(wanted)
-    return summary(logits.log_softmax(-1), wanted)
-
-
-def summary(chances: Tensor, wanted: Tensor) -> dict[str, float]:
-    """What log-probabilities ``[N, V]`` say about the pieces ``[N]``."""
-    best = chances.topk(5, dim=-1).indices  # [N, 5]
-    hits = best == wanted[:, None]
-    loss = -chances.gather(1, wanted[:, None]).mean()
-    return {
-        "places": len(wanted),
-        "cross_entropy": round(loss.item(), 4),
-        "top_1": round(hits[:, 0].double().mean().item(), 4),
-        "top_5": round(hits.any(1).double().mean().item(), 4),
-    }
+    return guess_scores(torch.cat(logits), torch.cat(wanted))
 
 
 def measure_counts(
@@ -374,12 +334,12 @@ def measure_counts(
                 torch.from_numpy(model.predict(ids, place, table.special)).float()
             )
             wanted.append(batch["labels"][row, place])
-    return summary(torch.stack(chances).log(), torch.stack(wanted))
+    return guess_scores(torch.stack(chances).log(), torch.stack(wanted))
 
 
 @torch.no_grad()
 def measure_next_sentence(
-    model: BertForPreTraining, config: dict, pieces: list[str], kind: str
+    model: BertForPreTraining, config: Config, pieces: list[str], kind: str
 ) -> dict[str, float]:
     """Verdicts on true pairs, on those of another document and on those in swapped order."""
     table, found = PieceTable(pieces), {}
@@ -414,7 +374,7 @@ def overlap(pair: SentencePair) -> float:
     return len(first & second) / min(len(first), len(second))
 
 
-def overlap_baseline(config: dict, pieces: list[str], kind: str) -> dict[str, float]:
+def overlap_baseline(config: Config, pieces: list[str], kind: str) -> dict[str, float]:
     """Next sentence by common pieces alone; the threshold is that of the validation part."""
     pairs = held_out(config, pieces, kind, "validation")
     values = torch.tensor([overlap(pair) for pair in pairs])
@@ -432,22 +392,20 @@ def overlap_baseline(config: dict, pieces: list[str], kind: str) -> dict[str, fl
 
 
 def train_lstm(
-    config: dict, pieces: list[str], work: Path
+    config: Config, pieces: list[str], work: Path
 ) -> tuple[LSTMForMaskedLM, list[float], float]:
     """Train the LSTM on the mini-BERT's first batches, and go on if a checkpoint is there.
 
     Returns:
         The model, the loss of every step, and the seconds that all steps took.
     """
-    choice = config["lstm"]
-    first = config["trainings"][0]
+    choice = config.lstm
+    first = config.trainings[0]
     documents = documents_of(config, pieces, first)
     stream = PairStream(lambda shard: documents, PieceTable(pieces), seed=SEED)
     stage = Stage(*first["stages"][0])
     seed_everything(SEED)
-    model = LSTMForMaskedLM(
-        len(pieces), config["model"]["hidden_size"], choice["units"]
-    )
+    model = LSTMForMaskedLM(len(pieces), config.model["hidden_size"], choice["units"])
     drawn = 0
 
     def batches(step: int) -> dict:
@@ -459,7 +417,7 @@ def train_lstm(
         return stream.batch(stage, step)
 
     def loss(model, batch):
-        bf16 = config["mixed_precision"] == "bf16"
+        bf16 = config.mixed_precision == "bf16"
         with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
             return model(**batch).loss
 
@@ -472,16 +430,16 @@ def train_lstm(
             file.write(f"{step} {time.perf_counter() - started:.4f}\n")
         started = time.perf_counter()
 
-    losses = train_simply(
+    losses = fit(
         model,
         batches,
         loss,
         steps=choice["steps"],
         learning_rate=choice["learning_rate"],
         schedule=warmup_and_linear_decay(choice["warmup"], choice["steps"]),
-        weight_decay=config["weight_decay"],
+        weight_decay=config.weight_decay,
         decays=decays,
-        betas=tuple(config["betas"]),
+        betas=tuple(config.betas),
         seed=SEED,
         progress="lstm",
         after_step=log_time,
@@ -493,107 +451,97 @@ def train_lstm(
     return model, losses, sum(seconds.values())
 
 
-def run(config: dict, folder: Path, weights: Path, resume: bool) -> Results:
-    """Learn the vocabulary, train, measure."""
-    results = Results(
-        NAME,
-        config,
-        [SEED],
-        folder=folder,
-        resume=resume,
-        packages=["accelerate", "safetensors"],
-    )
-    work = (
-        folder.parent / "checkpoints" / NAME if folder == RESULTS else folder / "work"
-    )
-    stored = weights / NAME
-    if not resume:
-        shutil.rmtree(work, ignore_errors=True)
-    if not (resume and (stored / "vocab.txt").exists()):
-        stored.mkdir(parents=True, exist_ok=True)
-        store_vocabulary(vocabulary(config), stored)
-    pieces = WordPieceTokenizer.from_vocab_file(stored / "vocab.txt").pieces
+def read_pieces(folder: Path) -> list[str]:
+    """The stored vocabulary."""
+    return WordPieceTokenizer.from_vocab_file(folder / "vocab.txt").pieces
+
+
+def train(job: Job) -> Trained:
+    """Pre-train the mini-BERT, take one of its snapshots, count neighbours, or train the LSTM."""
+    config, work, folder = job.config, job.work, job.weights / NAME
+    if job.variant == NAME:
+        if not (work / "vocab.txt").exists():
+            write_lines(work / "vocab.txt", vocabulary(config))
+        pieces = read_pieces(work)
+        store_folder(train_mini_bert(config, pieces, work), config, pieces, folder)
+        log, width = whole_log(config, work), config.loss_every
+        losses = {
+            name: means([line[name] for line in log], width)
+            for name in ("masked_lm_loss", "next_sentence_loss")
+        }
+        found = {"tokens": sum(line["tokens"] for line in log), **losses}
+        seconds = sum(line["seconds"] for line in log)
+        model = BertForPreTraining.from_pretrained(folder)  # as it is stored
+        return Trained(model, found, wall_time_s=seconds)
+    pieces = read_pieces(folder)
+    if job.variant in COUNTED:
+        documents = encoded(tuple(pieces), "train", None, config.documents)
+        model = NeighbourModel(documents, len(pieces), COUNTED[job.variant])
+        entries = sum(len(counts) for *_, counts in model.tables.values())
+        return Trained(model, parameters=entries + len(pieces))
+    if job.variant == "lstm":
+        model, losses, seconds = train_lstm(config, pieces, work)
+        losses = means(losses, config.loss_every)
+        return Trained(model, {"masked_lm_loss": losses}, wall_time_s=seconds)
+    step = snapshots(config)[job.variant]
+    model = BertForPreTraining(BertConfig(vocab_size=len(pieces), **config.model))
+    load_weights(model, snapshot_file(work, step))
+    seconds = sum(line["seconds"] for line in whole_log(config, work)[:step])
+    return Trained(model, wall_time_s=seconds)
+
+
+def measure(job: Job, model) -> dict:
+    """Masked pieces of each kind; of the whole mini-BERT next sentences too."""
+    config, pieces = job.config, read_pieces(job.weights / NAME)
     table = PieceTable(pieces)
-
-    if not results.has(NAME, SEED):
-        trained = train(config, pieces, work)
-        store(trained, config, pieces, stored)
-    model, _ = load(stored)
-    batches = {kind: held_out_batches(config, pieces, kind) for kind in KINDS}
-
-    def add(name: str, seconds: float, parameters: int, **metrics) -> None:
-        results.add(
-            name, SEED, parameters=parameters, wall_time_s=seconds, metrics=metrics
-        )
-
-    def by_kind(measure, model) -> dict[str, dict]:
-        return {kind: measure(model, batches[kind], table) for kind in KINDS}
-
-    size = count_parameters(model)
-    early = {f"{NAME} after {step} steps": step for step in config["measured_steps"]}
-    log = whole_log(config, work) if results.missing([NAME, *early]) else []
-    if not results.has(NAME, SEED):
-        width = config["loss_every"]
-        add(
-            NAME,
-            sum(line["seconds"] for line in log),
-            size,
-            masked=by_kind(measure_model, model),
-            tokens=sum(line["tokens"] for line in log),
-            masked_lm_loss=means([line["masked_lm_loss"] for line in log], width),
-            next_sentence_loss=means(
-                [line["next_sentence_loss"] for line in log], width
-            ),
-            next_sentence={
-                kind: measure_next_sentence(model, config, pieces, kind)
-                for kind in KINDS
-            },
-            next_sentence_by_overlap={
-                kind: overlap_baseline(config, pieces, kind) for kind in KINDS
-            },
-        )
-    for name, _ in results.missing(early):
-        snapshot = BertForPreTraining(model.config)
-        load_weights(snapshot, snapshot_file(work, early[name]))
-        seconds = sum(line["seconds"] for line in log[: early[name]])
-        add(name, seconds, size, masked=by_kind(measure_model, snapshot))
-    for name, contexts in (
-        ("frequencies", ()),
-        ("neighbours on the left", LEFT),
-        ("neighbours", CONTEXTS),
-    ):
-        if not results.has(name, SEED):
-            started = time.perf_counter()
-            documents = encoded(tuple(pieces), "train", None, config["documents"])
-            counted = NeighbourModel(documents, len(pieces), contexts)
-            entries = sum(len(counts) for *_, counts in counted.tables.values())
-            found = by_kind(measure_counts, counted)
-            seconds = time.perf_counter() - started
-            add(name, seconds, entries + len(pieces), masked=found)
-    if not results.has("lstm", SEED):
-        lstm, losses, seconds = train_lstm(config, pieces, work)
-        add(
-            "lstm",
-            seconds,
-            count_parameters(lstm),
-            masked=by_kind(measure_model, lstm),
-            masked_lm_loss=means(losses, config["loss_every"]),
-        )
-    return results
+    scores = measure_counts if job.variant in COUNTED else measure_model
+    metrics = {
+        "masked": {
+            kind: scores(model, held_out_batches(config, pieces, kind), table)
+            for kind in KINDS
+        }
+    }
+    if job.variant == NAME:
+        metrics["next_sentence"] = {
+            kind: measure_next_sentence(model, config, pieces, kind) for kind in KINDS
+        }
+        metrics["next_sentence_by_overlap"] = {
+            kind: overlap_baseline(config, pieces, kind) for kind in KINDS
+        }
+    return metrics
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the experiment from the command line."""
-    options = experiment_arguments(__doc__.splitlines()[0], arguments)
-    config = SMOKE if options.smoke else CONFIG
-    results = run(config, options.folder, options.weights, options.resume)
-    for done in results.runs:
-        scores = done["metrics"]["masked"]
-        print(
-            f"{done['variant']:30}",
-            *(f"{kind} {scores[kind]['top_1']:.3f}" for kind in KINDS),
-        )
+def describe(run: dict) -> str:
+    """Right guesses in each kind of text."""
+    scores = run["metrics"]["masked"]
+    found = " ".join(f"{kind} {scores[kind]['top_1']:.3f}" for kind in KINDS)
+    return f"{run['variant']:30} {found}"
 
+
+def snapshots(config: Config) -> dict[str, int]:
+    """The runs that measure an early checkpoint, and after which step."""
+    return {f"{NAME} after {step} steps": step for step in config.measured_steps}
+
+
+def plan(config: Config, seeds, results):
+    """The mini-BERT, its snapshots, and what it is compared with."""
+    names = [NAME, *snapshots(config), *COUNTED, "lstm"]
+    yield [(name, SEED) for name in names]
+
+
+EXPERIMENT = Experiment(
+    NAME,
+    __doc__,
+    CONFIG,
+    SMOKE,
+    train,
+    measure,
+    describe,
+    plan,
+    packages=("accelerate", "safetensors"),
+    keep_work=True,
+)
+main = EXPERIMENT.main
 
 if __name__ == "__main__":
     main()

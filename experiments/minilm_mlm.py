@@ -13,13 +13,11 @@ the frequencies of the pieces in the training text of the same kind give.
 """
 
 import hashlib
-import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import cache, partial
-from pathlib import Path
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
@@ -40,54 +38,56 @@ from bertbook.pretraining.masking import (
     mask_tokens,
 )
 from bertbook.pretraining.optimizer import decays, warmup_and_linear_decay
-from bertbook.shared.results import (
-    RESULTS,
-    Results,
-    experiment_arguments,
-    means,
-)
+from bertbook.shared.experiment import Experiment, Job, Trained, section, store
+from bertbook.shared.results import means
 from bertbook.shared.training import (
     count_parameters,
     has_bf16,
     minibatches,
     seed_everything,
-    train,
-    trained_tensors,
-    write_atomically,
 )
+from bertbook.shared.training import train as fit
+from bertbook.studies.metrics import guess_scores
 from bertbook.tokenizer.wordpiece import WordPieceTokenizer
 
-SEED = 0
-CONFIG = {
-    "variants": {"head and adapters": {"rank": 16}, "head alone": {"rank": 0}},
-    "stored": "head and adapters",
-    "rate": 0.15,
+VARIANTS = {"head and adapters": {"rank": 16}, "head alone": {"rank": 0}}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the runs depend on."""
+
+    variants: dict[str, dict] = section(**VARIANTS)
+    stored: str = "head and adapters"
+    rate: float = 0.15
     # Every fourth batch has short texts, such as readers type.
-    "lengths": [128, 128, 128, 32],
-    "pieces_per_batch": 2048,
+    lengths: tuple[int, ...] = (128, 128, 128, 32)
+    pieces_per_batch: int = 2048
     # Of Wikipedia there is the least, and the language is the most general.
-    "shares": {"wikipedia": 0.5, "reviews": 0.25, "verses": 0.25},
-    "chunks_per_kind": None,
-    "training": {
-        "steps": 1800,
-        "warmup": 100,
-        "learning_rate": 0.002,
-        "weight_decay": 0.01,
-        "betas": [0.9, 0.98],
-    },
-    "loss_every": 50,
-    "checkpoint_every": 200,
-    "measured": {"validation": [100, 21], "test": [250, 22]},
-}
-SMOKE = {
-    **CONFIG,
-    "pieces_per_batch": 512,
-    "chunks_per_kind": 8,
-    "training": {**CONFIG["training"], "steps": 4, "warmup": 1},
-    "loss_every": 2,
-    "checkpoint_every": 2,
-    "measured": {"validation": [2, 21], "test": [2, 22]},
-}
+    shares: dict[str, float] = section(wikipedia=0.5, reviews=0.25, verses=0.25)
+    chunks_per_kind: int | None = None
+    training: dict = section(
+        steps=1800,
+        warmup=100,
+        learning_rate=0.002,
+        weight_decay=0.01,
+        betas=(0.9, 0.98),
+    )
+    loss_every: int = 50
+    checkpoint_every: int = 200
+    # How many texts, and the seed of their masks.
+    measured: dict[str, tuple[int, int]] = section(validation=(100, 21), test=(250, 22))
+
+
+CONFIG = Config()
+SMOKE = Config(
+    pieces_per_batch=512,
+    chunks_per_kind=8,
+    training={**CONFIG.training, "steps": 4, "warmup": 1},
+    loss_every=2,
+    checkpoint_every=2,
+    measured={"validation": (2, 21), "test": (2, 22)},
+)
 
 
 @cache
@@ -145,16 +145,16 @@ def padded(texts: list[Tensor]) -> Tensor:
     )
 
 
-def training_batches(config: dict, seed: int) -> Callable[[int], Masked]:
+def training_batches(config: Config, seed: int) -> Callable[[int], Masked]:
     """The batch of each step, a function of the step alone; each draw of the mask is new."""
     _, table = vocabulary()
-    rule = MaskingRule(rate=config["rate"])
-    lengths = config["lengths"]
+    rule = MaskingRule(rate=config.rate)
+    lengths = config.lengths
     sources = {}
     for length in set(lengths):
-        size = config["pieces_per_batch"] // length
-        for number, (kind, share) in enumerate(config["shares"].items()):
-            texts = chunks(kind, "train", length, config["chunks_per_kind"])
+        size = config.pieces_per_batch // length
+        for number, (kind, share) in enumerate(config.shares.items()):
+            texts = chunks(kind, "train", length, config.chunks_per_kind)
             order = minibatches(len(texts), round(size * share), seed * 10 + number)
             sources[length, kind] = (texts, order)
 
@@ -186,24 +186,22 @@ def loss_function(model: BertForMaskedLM, batch: Masked) -> Tensor:
         return model(batch.input_ids, seen, labels=batch.labels).loss
 
 
-def train_variant(
-    config: dict, variant: str, seed: int, checkpoint: Path | None
-) -> tuple[BertForMaskedLM, list[float]]:
-    """Train one model, from its checkpoint on if there is one.
+def train(job: Job) -> Trained:
+    """Train one model, from its checkpoint on if there is one; ``unigram`` only counts.
 
     The bias starts at the log-frequencies of the pieces in the mix: at this rate a bias could not
     walk that far.
-
-    Returns:
-        The model and the loss of every step.
     """
-    training = config["training"]
+    config, variant, seed = job.config, job.variant, job.seed
+    if variant == "unigram":
+        return Trained(None, parameters=len(vocabulary()[0]), wall_time_s=0)
+    training = config.training
     seed_everything(seed)
-    model = adapted_minilm(config["variants"][variant]["rank"])
-    mix = sum(share * unigram(kind).exp() for kind, share in config["shares"].items())
+    model = adapted_minilm(config.variants[variant]["rank"])
+    mix = sum(share * unigram(kind).exp() for kind, share in config.shares.items())
     with torch.no_grad():
         model.cls["predictions"].bias.copy_(mix.log())  # [V]
-    losses = train(
+    losses = fit(
         model,
         training_batches(config, seed),
         loss_function,
@@ -215,10 +213,11 @@ def train_variant(
         betas=tuple(training["betas"]),
         seed=seed,
         progress=f"{NAME}: {variant}",
-        checkpoint=checkpoint,
-        checkpoint_every=config["checkpoint_every"],
+        checkpoint=job.work / f"{variant}.pt",
+        checkpoint_every=config.checkpoint_every,
     )
-    return model, losses
+    found = {"training_loss": means(losses, config.loss_every), "bf16": has_bf16()}
+    return Trained(model, found, count_parameters(model, trainable_only=True))
 
 
 @cache
@@ -231,13 +230,13 @@ def unigram(kind: str) -> Tensor:
     return (counts / counts.sum()).log()
 
 
-def held_out(config: dict, kind: str, part: str) -> list[Masked]:
+def held_out(config: Config, kind: str, part: str) -> list[Masked]:
     """The batches on which a kind is measured, masked once and for all."""
     _, table = vocabulary()
-    count, seed = config["measured"][part]
-    texts = sorted(chunks(kind, part, max(config["lengths"]), count), key=len)
+    count, seed = config.measured[part]
+    texts = sorted(chunks(kind, part, max(config.lengths), count), key=len)
     generator = torch.Generator().manual_seed(seed)
-    rule = MaskingRule(rate=config["rate"])
+    rule = MaskingRule(rate=config.rate)
     return [
         mask_tokens(padded(texts[i : i + 25]), table, rule, generator=generator)
         for i in range(0, len(texts), 25)
@@ -256,115 +255,76 @@ def score(
 
     Returns:
         Of ``selected`` positions, and of those that show ``mask``: how many ``positions``; the
-        shares ``top_1`` and ``top_5`` whose piece is the first, or among the first five;
-        ``cross_entropy`` in nats.
+        shares ``top_1`` and ``top_5`` and the ``cross_entropy`` of
+        :func:`bertbook.studies.metrics.guess_scores`.
     """
-    ranks, losses, shown = [], [], []
+    guesses, wanted, shown = [], [], []
     for batch in batches:
         where = batch.labels != IGNORED  # [B, S]
-        labels = batch.labels[where]  # [N]
-        log_p = predict(batch).float().log_softmax(-1)  # [N, V]
-        true = log_p.gather(1, labels[:, None])  # [N, 1]
-        ranks.append((log_p > true).sum(1))
-        losses.append(-true[:, 0])
+        guesses.append(predict(batch).float())  # [N, V]
+        wanted.append(batch.labels[where])  # [N]
         shown.append(batch.branches[where] == MASK)
-    rank, loss, masked = map(torch.cat, (ranks, losses, shown))
-    return {
-        name: {
-            "positions": int(taken.sum()),
-            "top_1": round((rank[taken] < 1).float().mean().item(), 4),
-            "top_5": round((rank[taken] < 5).float().mean().item(), 4),
-            "cross_entropy": round(loss[taken].mean().item(), 4),
-        }
-        for name, taken in (("selected", masked | ~masked), ("mask", masked))
-    }
+    guess, true, masked = map(torch.cat, (guesses, wanted, shown))
+    found = {}
+    for name, taken in (("selected", masked | ~masked), ("mask", masked)):
+        scores = guess_scores(guess[taken], true[taken])
+        found[name] = {"positions": scores.pop("places"), **scores}
+    return found
 
 
-def measure(model: BertForMaskedLM, config: dict, part: str) -> dict[str, dict]:
-    """:func:`score` of a model on each kind of a part."""
+def measure(job: Job, model: BertForMaskedLM | None) -> dict[str, dict]:
+    """:func:`score` on each kind of each part, of the model as it is stored, or of frequencies."""
+    config, path = job.config, job.work / f"{job.variant}.safetensors"
+    metrics: dict = {}
+    if job.variant == config.stored:
+        path = job.weights / f"{NAME}.safetensors"
+    if model is not None:
+        store(model, path)
+        model, _ = load_minilm_mlm(path)
+        if job.variant == config.stored:
+            metrics["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
 
-    def predict(batch: Masked) -> Tensor:
+    def predict(batch: Masked, kind: str) -> Tensor:
+        if model is None:
+            return unigram(kind).expand(int((batch.labels != IGNORED).sum()), -1)
         seen = batch.input_ids != vocabulary()[0].pad_id  # [B, S]
         return model(batch.input_ids, seen, labels=batch.labels).prediction_logits
 
-    return {kind: score(predict, held_out(config, kind, part)) for kind in KINDS}
+    for part in config.measured:
+        metrics[part] = {
+            kind: score(partial(predict, kind=kind), held_out(config, kind, part))
+            for kind in KINDS
+        }
+    return metrics
 
 
-def measure_unigram(config: dict, part: str) -> dict[str, dict]:
-    """:func:`score` of the frequencies of pieces on each kind of a part."""
-
-    def predict(batch: Masked, kind: str) -> Tensor:
-        return unigram(kind).expand(int((batch.labels != IGNORED).sum()), -1)
-
-    return {
-        kind: score(partial(predict, kind=kind), held_out(config, kind, part))
-        for kind in KINDS
-    }
-
-
-def run(config: dict, folder: Path, weights: Path, resume: bool) -> Results:
-    """Train and measure what is missing; a finished run's checkpoint is removed."""
-    packages = ["gensim", "safetensors"]
-    results = Results(
-        NAME, config, [SEED], folder=folder, resume=resume, packages=packages
+def describe(run: dict) -> str:
+    """The guesses at [MASK] in each kind of text."""
+    at = {kind: scores["mask"] for kind, scores in run["metrics"]["test"].items()}
+    return "\n".join(
+        f"{run['variant']:18} {kind:10} top-1 {scores['top_1']:.3f}, "
+        f"top-5 {scores['top_5']:.3f}, cross-entropy {scores['cross_entropy']:.2f}"
+        for kind, scores in at.items()
     )
-    parts = config["measured"]
-    if not results.has("unigram", SEED):
-        results.add(
-            "unigram",
-            SEED,
-            parameters=len(vocabulary()[0]),
-            wall_time_s=0,
-            metrics={part: measure_unigram(config, part) for part in parts},
-        )
-    work = folder.parent / "checkpoints" if folder == RESULTS else folder
-    for variant in config["variants"]:
-        if results.has(variant, SEED):
-            continue
-        checkpoint = work / f"{NAME}_{variant.replace(' ', '_')}.pt"
-        if not resume:
-            checkpoint.unlink(missing_ok=True)
-        started = time.perf_counter()
-        model, losses = train_variant(config, variant, SEED, checkpoint)
-        wall = time.perf_counter() - started
-        stored = variant == config["stored"]
-        path = checkpoint.with_suffix(".safetensors")
-        if stored:
-            path = weights / f"{NAME}.safetensors"
-        tensors = trained_tensors(model)
-        write_atomically(path, lambda path, tensors=tensors: save_file(tensors, path))
-        measured, _ = load_minilm_mlm(path)
-        metrics = {part: measure(measured, config, part) for part in parts}
-        metrics["training_loss"] = means(losses, config["loss_every"])
-        metrics["bf16"] = has_bf16()
-        if stored:
-            metrics["sha256"] = hashlib.sha256(path.read_bytes()).hexdigest()
-        else:
-            path.unlink()
-        results.add(
-            variant,
-            SEED,
-            parameters=count_parameters(model, trainable_only=True),
-            wall_time_s=wall,
-            metrics=metrics,
-        )
-        checkpoint.unlink()
-    return results
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the experiment from the command line."""
-    options = experiment_arguments(__doc__.splitlines()[0], arguments)
-    config = SMOKE if options.smoke else CONFIG
-    results = run(config, options.folder, options.weights, options.resume)
-    for done in results.runs:
-        for kind, scores in done["metrics"]["test"].items():
-            at = scores["mask"]
-            print(
-                f"{done['variant']:18} {kind:10} top-1 {at['top_1']:.3f}, "
-                f"top-5 {at['top_5']:.3f}, cross-entropy {at['cross_entropy']:.2f}"
-            )
+def plan(config: Config, seeds, results):
+    """The frequencies, and what is trained."""
+    yield [(variant, 0) for variant in ("unigram", *config.variants)]
 
+
+EXPERIMENT = Experiment(
+    NAME,
+    __doc__,
+    CONFIG,
+    SMOKE,
+    train,
+    measure,
+    describe,
+    plan,
+    packages=("gensim", "safetensors"),
+)
+main = EXPERIMENT.main
 
 if __name__ == "__main__":
     main()

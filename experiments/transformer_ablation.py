@@ -16,12 +16,12 @@ How the variants compare with the paper's Table 3 is decided by the rule in
 
 import random
 import time
+from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
 from pathlib import Path
 
 import torch
-from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from bertbook.corpora.dates import (
@@ -33,24 +33,23 @@ from bertbook.corpora.dates import (
     in_english,
 )
 from bertbook.prerequisites.seq2seq import shift_right
-from bertbook.shared.results import (
-    Results,
-    experiment_arguments,
-    means,
-    run_in_processes,
+from bertbook.shared.experiment import (
+    Experiment,
+    Job,
+    Trained,
+    load_stored,
+    section,
+    weights_file,
 )
+from bertbook.shared.results import means
 from bertbook.shared.symbols import (
     PAD,
     CharacterVocabulary,
     exact_match,
     pad_sequences,
 )
-from bertbook.shared.training import (
-    count_parameters,
-    seed_everything,
-    train,
-    write_atomically,
-)
+from bertbook.shared.training import seed_everything
+from bertbook.shared.training import train as fit
 from bertbook.transformer.decoder import Transformer
 from bertbook.transformer.encoder import TransformerConfig
 from bertbook.transformer.generation import greedy
@@ -62,87 +61,94 @@ from bertbook.transformer.translation import (
 )
 
 NAME = "transformer_ablation"
-CONFIG = {
-    "task": "lists of dates, English to Chinese, by characters",
+VARIANTS = {  # What each changes, of the model or of its training.
+    "base": {},
+    "heads 1": {"num_heads": 1},
+    "heads 2": {"num_heads": 2},
+    "heads 8": {"num_heads": 8},
+    "d_k 4": {"d_k": 4},
+    "d_k 8": {"d_k": 8},
+    "layers 1": {"num_encoder_layers": 1, "num_decoder_layers": 1},
+    "layers 3": {"num_encoder_layers": 3, "num_decoder_layers": 3},
+    "d_model 32": {"d_model": 32},
+    "d_model 128": {"d_model": 128},
+    "d_ff 128": {"d_ff": 128},
+    "d_ff 512": {"d_ff": 512},
+    "dropout 0": {"dropout": 0.0},
+    "dropout 0.2": {"dropout": 0.2},
+    "smoothing 0": {"smoothing": 0.0},
+    "smoothing 0.2": {"smoothing": 0.2},
+    "positions learned": {"positions": "learned"},
+    "positions none": {"positions": "none"},
+    "no residuals": {"residual": False},
+    "no residuals, quarter rate": {"residual": False, "rate": 0.001},
+    "post-LN, no warm-up": {"from_zero": False},
+    "pre-LN": {"norm_first": True},
+    "pre-LN, no warm-up": {"norm_first": True, "from_zero": False},
+    "post-LN, triple rate": {"rate": 0.012},
+    "post-LN, no warm-up, triple rate": {"from_zero": False, "rate": 0.012},
+    "pre-LN, triple rate": {"norm_first": True, "rate": 0.012},
+    "pre-LN, no warm-up, triple rate": {
+        "norm_first": True,
+        "from_zero": False,
+        "rate": 0.012,
+    },
+}
+SIZES = {
+    "d_model": 64,
+    "num_heads": 4,
+    "num_encoder_layers": 2,
+    "num_decoder_layers": 2,
+    "d_ff": 256,
+    "d_k": None,
+    "dropout": 0.1,
+    "norm_first": False,
+    "residual": True,
+    "positions": "sinusoid",
+    "max_length": 192,
+}
+TRAINING = {
+    "steps": 1600,
+    "tokens_per_batch": 350,
+    "rate": 0.004,
+    "warmup": 200,
+    "from_zero": True,
+    "smoothing": 0.1,
+    "betas": (0.9, 0.98),
+    "clip_norm": None,
+}
+
+
+@dataclass(frozen=True)
+class Config:
+    """What the runs depend on."""
+
+    task: str = "lists of dates, English to Chinese, by characters"
     # Which lists: how many, of how many dates, seed of the draw.
-    "lists": {
-        "train": [1000, [1, 2], 1],
-        "test": [500, [1, 2], 12],
-        "longer": [200, [3, 4], 13],
-        "formats": [300, [1, 2], 14],
-    },
-    "train_lists_measured": 300,
-    "base": {
-        "d_model": 64,
-        "num_heads": 4,
-        "num_encoder_layers": 2,
-        "num_decoder_layers": 2,
-        "d_ff": 256,
-        "d_k": None,
-        "dropout": 0.1,
-        "norm_first": False,
-        "residual": True,
-        "positions": "sinusoid",
-        "max_length": 192,
-    },
-    "training": {
-        "steps": 1600,
-        "tokens_per_batch": 350,
-        "rate": 0.004,
-        "warmup": 200,
-        "from_zero": True,
-        "smoothing": 0.1,
-        "betas": [0.9, 0.98],
-        "clip_norm": None,
-    },
-    "snapshots": 5,
-    "snapshot_every": 20,
-    "loss_every": 50,
-    # What each variant changes, of the model or of its training.
-    "variants": {
-        "base": {},
-        "heads 1": {"num_heads": 1},
-        "heads 2": {"num_heads": 2},
-        "heads 8": {"num_heads": 8},
-        "d_k 4": {"d_k": 4},
-        "d_k 8": {"d_k": 8},
-        "layers 1": {"num_encoder_layers": 1, "num_decoder_layers": 1},
-        "layers 3": {"num_encoder_layers": 3, "num_decoder_layers": 3},
-        "d_model 32": {"d_model": 32},
-        "d_model 128": {"d_model": 128},
-        "d_ff 128": {"d_ff": 128},
-        "d_ff 512": {"d_ff": 512},
-        "dropout 0": {"dropout": 0.0},
-        "dropout 0.2": {"dropout": 0.2},
-        "smoothing 0": {"smoothing": 0.0},
-        "smoothing 0.2": {"smoothing": 0.2},
-        "positions learned": {"positions": "learned"},
-        "positions none": {"positions": "none"},
-        "no residuals": {"residual": False},
-        "no residuals, quarter rate": {"residual": False, "rate": 0.001},
-        "post-LN, no warm-up": {"from_zero": False},
-        "pre-LN": {"norm_first": True},
-        "pre-LN, no warm-up": {"norm_first": True, "from_zero": False},
-        "post-LN, triple rate": {"rate": 0.012},
-        "post-LN, no warm-up, triple rate": {"from_zero": False, "rate": 0.012},
-        "pre-LN, triple rate": {"norm_first": True, "rate": 0.012},
-        "pre-LN, no warm-up, triple rate": {
-            "norm_first": True,
-            "from_zero": False,
-            "rate": 0.012,
-        },
-    },
-}
-SEEDS = [0, 1, 2]
-SMOKE = {
-    **CONFIG,
-    "lists": {name: [4, [1], seed] for name, (*_, seed) in CONFIG["lists"].items()},
-    "train_lists_measured": 4,
-    "training": {**CONFIG["training"], "steps": 2},
-    "snapshots": 2,
-    "snapshot_every": 1,
-    "loss_every": 1,
-}
+    lists: dict[str, tuple[int, tuple[int, ...], int]] = section(
+        train=(1000, (1, 2), 1),
+        test=(500, (1, 2), 12),
+        longer=(200, (3, 4), 13),
+        formats=(300, (1, 2), 14),
+    )
+    train_lists_measured: int = 300
+    base: dict = section(**SIZES)
+    training: dict = section(**TRAINING)
+    snapshots: int = 5
+    snapshot_every: int = 20
+    loss_every: int = 50
+    variants: dict[str, dict] = section(**VARIANTS)
+
+
+CONFIG = Config()
+SMOKE = Config(
+    lists={name: (4, (1,), seed) for name, (*_, seed) in CONFIG.lists.items()},
+    train_lists_measured=4,
+    training={**TRAINING, "steps": 2},
+    snapshots=2,
+    snapshot_every=1,
+    loss_every=1,
+)
 
 
 @cache
@@ -183,27 +189,27 @@ def date_lists(
     return sources, targets
 
 
-def lists_for(config: dict, purpose: str) -> tuple[list[list[int]], list[list[int]]]:
-    """The lists of one purpose, a key of ``config["lists"]``."""
-    count, sizes, seed = config["lists"][purpose]
-    return date_lists(purpose, count, tuple(sizes), seed)
+def lists_for(config: Config, purpose: str) -> tuple[list[list[int]], list[list[int]]]:
+    """The lists of one purpose, a key of ``config.lists``."""
+    count, sizes, seed = config.lists[purpose]
+    return date_lists(purpose, count, sizes, seed)
 
 
-def settings(config: dict, variant: str) -> tuple[dict, dict]:
+def settings(config: Config, variant: str) -> tuple[dict, dict]:
     """What a variant gives to the model and to the training.
 
     Raises:
         ValueError: if the variant changes something that neither has.
     """
-    model, training = dict(config["base"]), dict(config["training"])
-    for name, value in config["variants"][variant].items():
+    model, training = dict(config.base), dict(config.training)
+    for name, value in config.variants[variant].items():
         if name not in model and name not in training:
             raise ValueError(f"variant {variant!r} changes {name!r}, which is unknown")
         (model if name in model else training)[name] = value
     return model, training
 
 
-def new_model(config: dict, variant: str) -> Transformer:
+def new_model(config: Config, variant: str) -> Transformer:
     """A freshly initialised model of one variant."""
     sizes, _ = settings(config, variant)
     return Transformer(TransformerConfig(len(vocabulary()), **sizes))
@@ -217,28 +223,24 @@ def rate_factor(training: dict):
     return lambda step: factor(max(step, warmup - 1))
 
 
-def train_variant(
-    config: dict, variant: str, seed: int
-) -> tuple[Transformer, list[float]]:
-    """Train one model.
-
-    Returns:
-        The model, as it is stored, and the training loss, means of ``loss_every`` steps.
-    """
-    _, training = settings(config, variant)
+def train(job: Job) -> Trained:
+    """Train one model, as it is stored; its loss, means of ``loss_every`` steps."""
+    config, seed = job.config, job.seed
+    _, training = settings(config, job.variant)
+    started = time.process_time()
     seed_everything(seed)
-    model = new_model(config, variant)
+    model = new_model(config, job.variant)
     steps, snapshots = training["steps"], []
 
     def after_step(step: int, loss: float) -> None:
         left = steps - step - 1
-        if left % config["snapshot_every"] == 0 and (
-            left // config["snapshot_every"] < config["snapshots"]
+        if left % config.snapshot_every == 0 and (
+            left // config.snapshot_every < config.snapshots
         ):
             state = model.state_dict().items()
             snapshots.append({name: tensor.clone() for name, tensor in state})
 
-    losses = train(
+    losses = fit(
         model,
         batches_by_length(
             *lists_for(config, "train"), training["tokens_per_batch"], seed
@@ -258,7 +260,11 @@ def train_variant(
             for name in snapshots[0]
         }
     )
-    return model.half().float().eval(), means(losses, config["loss_every"])
+    found = {
+        "training_loss": means(losses, config.loss_every),
+        "cpu_time_s": round(time.process_time() - started, 1),
+    }
+    return Trained(model.half().float().eval(), found)
 
 
 @torch.no_grad()
@@ -293,82 +299,45 @@ def score(
     }
 
 
-def measure(model: Transformer, config: dict) -> dict[str, dict[str, float]]:
+def measure(job: Job, model: Transformer) -> dict[str, dict[str, float]]:
     """:func:`score` on the lists of every purpose."""
-    metrics = {}
-    for purpose in config["lists"]:
+    config, metrics = job.config, {}
+    for purpose in config.lists:
         sources, targets = lists_for(config, purpose)
-        count = config["train_lists_measured"] if purpose == "train" else None
+        count = config.train_lists_measured if purpose == "train" else None
         metrics[purpose] = score(model, sources[:count], targets[:count])
     return metrics
 
 
-def weights_file(folder: Path) -> Path:
-    """Where the weights of the base's first seed are stored."""
-    return folder / f"{NAME}_base.safetensors"
-
-
-def load_base(folder: Path, config: dict) -> Transformer:
+def load_base(folder: Path, config: Config) -> Transformer:
     """The stored model of the base's first seed."""
-    model = new_model(config, "base")
-    state = load_file(weights_file(folder))
-    state = {name: tensor.float() for name, tensor in state.items()}
-    model.load_state_dict({**state, "output.weight": state["embedding.tokens.weight"]})
-    return model.eval()
+    return load_stored(new_model(config, "base"), weights_file(folder, NAME, "base"))
 
 
-def train_and_measure(
-    config: dict, variant: str, seed: int, weights: Path | None
-) -> dict:
-    """One run, in a process of its own; with a folder its weights are stored there."""
-    torch.set_num_threads(1)
-    wall, cpu = time.perf_counter(), time.process_time()
-    model, curve = train_variant(config, variant, seed)
-    cpu, wall = time.process_time() - cpu, time.perf_counter() - wall
-    if weights is not None:
-        state = {name: tensor.half() for name, tensor in model.state_dict().items()}
-        del state["output.weight"]  # the same as the embedding table
-        write_atomically(weights_file(weights), lambda path: save_file(state, path))
-    return {
-        "parameters": count_parameters(model),
-        "wall_time_s": wall,
-        "metrics": {
-            **measure(model, config),
-            "training_loss": curve,
-            "cpu_time_s": round(cpu, 1),
-        },
-    }
-
-
-def run(
-    config: dict, seeds: list[int], folder: Path, weights: Path, resume: bool
-) -> Results:
-    """Train and measure every variant with every seed, two at a time."""
-    packages = ["Babel", "safetensors"]
-    results = Results(
-        NAME, config, seeds, folder=folder, resume=resume, packages=packages
+def describe(run: dict) -> str:
+    """How well it writes lists as long as in training."""
+    scores = run["metrics"]["test"]
+    return (
+        f"{run['variant']:34} seed {run['seed']}: "
+        f"exact match {scores['exact_match']:.3f}, "
+        f"cross-entropy {scores['cross_entropy']:.4f}"
     )
-    jobs = {
-        run: (config, *run, weights if run == ("base", seeds[0]) else None)
-        for run in results.missing(config["variants"])
-    }
-    run_in_processes(results, jobs, train_and_measure)
-    return results
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the experiment from the command line."""
-    options = experiment_arguments(__doc__.splitlines()[0], arguments)
-    config, seeds = (SMOKE, SEEDS[:1]) if options.smoke else (CONFIG, SEEDS)
-    results = run(config, seeds, options.folder, options.weights, options.resume)
-    for done in results.runs:
-        scores = done["metrics"]["test"]
-        print(
-            f"{done['variant']:34} seed {done['seed']}: "
-            f"exact match {scores['exact_match']:.3f}, "
-            f"cross-entropy {scores['cross_entropy']:.4f}"
-        )
-
+EXPERIMENT = Experiment(
+    NAME,
+    __doc__,
+    CONFIG,
+    SMOKE,
+    train,
+    measure,
+    describe,
+    seeds=(0, 1, 2),
+    packages=("Babel", "safetensors"),
+    stored=("base",),
+    processes=2,
+)
+main = EXPERIMENT.main
 
 if __name__ == "__main__":
     main()

@@ -6,6 +6,7 @@ import json
 import random
 import re
 import warnings
+from dataclasses import replace
 
 import numpy as np
 import onnxruntime
@@ -13,6 +14,7 @@ import pytest
 import torch
 
 from bertbook.corpora.documents import KINDS, load_documents
+from bertbook.shared.experiment import Job
 from bertbook.shared.files import WeightsError
 from bertbook.shared.results import read_results
 from bertbook.tokenizer.words import BasicTokenizer
@@ -442,7 +444,7 @@ def record():
     return {run["variant"]: run["metrics"] for run in runs}
 
 
-@pytest.mark.parametrize("kind", experiment.CONFIG["kinds"])
+@pytest.mark.parametrize("kind", experiment.CONFIG.kinds)
 def test_bytes_cost_hardly_anything(record, kind):
     before, after = (record[name][kind] for name in ("float16", "int8 by rows"))
     assert before["places"] == after["places"] > 2000
@@ -455,10 +457,8 @@ def test_bytes_cost_hardly_anything(record, kind):
 
 @pytest.mark.slow
 def test_the_record_of_the_bytes_can_be_measured_again(record):
-    assert read_results("live_quantisation")["config"] == experiment.CONFIG
-    found = experiment.measure(
-        {**experiment.CONFIG, "kinds": ["reviews"]}, "int8 by rows"
-    )
+    job = Job(replace(experiment.CONFIG, kinds=("reviews",)), "int8 by rows")
+    found = experiment.measure(job, experiment.load_quantised())
     expected = record["int8 by rows"]
     assert found["bytes"] == expected["bytes"]
     assert found["script_bytes"] == expected["script_bytes"]

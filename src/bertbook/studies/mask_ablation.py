@@ -4,7 +4,7 @@
 places. The rule by which they are compared was written down before the first result was seen:
 
 1. A mix *differs* from 80/10/10 if the means over the seeds differ by more than t standard errors
-   of the difference (`bertbook.studies.transformer_ablation.change`: the 5 % point of Student's
+   of the difference (`bertbook.studies.comparison.change`: the 5 % point of Student's
    distribution, 2.78 for three seeds each). Else the difference is *within noise*. Of twenty
    comparisons without any true difference about one passes.
 2. The paper has one run a row. It differs if the row is 0.3 points or more from its 80/10/10.
@@ -18,20 +18,12 @@ frozen features); with frozen features [MASK] alone is worse than 80/10/10; and 
 """
 
 from collections.abc import Mapping
-from statistics import mean, stdev
 from typing import Any, NamedTuple
 
-from bertbook.studies.transformer_ablation import change, direction
+from bertbook.studies.comparison import Judgement, compare, direction
+from bertbook.studies.comparison import metrics_by_seed as values_of
 
-__all__ = [
-    "BASE",
-    "MIXES",
-    "PAPER",
-    "PAPER_TOLERANCE",
-    "Judgement",
-    "judge",
-    "values_of",
-]
+__all__ = ["BASE", "MIXES", "PAPER", "PAPER_TOLERANCE", "judge", "values_of"]
 
 BASE = "80/10/10"
 PAPER_TOLERANCE = 0.3  # points
@@ -71,49 +63,6 @@ COLUMNS: Mapping[tuple[str, str], str | None] = {
 }
 
 
-class Judgement(NamedTuple):
-    """What one mix did to one measure, here and in the paper.
-
-    Attributes:
-        mean: over the seeds, in 0..1.
-        sd: standard deviation over the seeds.
-        difference: of the mean from that of 80/10/10.
-        threshold: what the difference must pass to count.
-        here: ``better``, ``worse`` or ``none`` (within noise).
-        paper: ``better``, ``worse``, ``none``, or ``None`` where the paper has no number.
-        verdict: ``agrees``, ``disagrees``, ``within noise`` or ``not in the paper``.
-    """
-
-    mean: float
-    sd: float
-    difference: float
-    threshold: float
-    here: str
-    paper: str | None
-    verdict: str
-
-
-def values_of(record: Mapping[str, Any], variant: str, *keys: str) -> list[float]:
-    """One metric of a variant, seed by seed.
-
-    Args:
-        record: of the experiment, as :func:`bertbook.shared.results.read_results` reads it.
-        variant: a key of ``record["config"]["variants"]``.
-        keys: the way to the metric, such as ``"frozen", "names"``.
-
-    Raises:
-        ValueError: if there is no such variant.
-    """
-    runs = sorted(record["runs"], key=lambda run: run["seed"])
-    found = [run["metrics"] for run in runs if run["variant"] == variant]
-    if not found:
-        names = sorted({run["variant"] for run in runs})
-        raise ValueError(f"no variant {variant!r}; there are {names}")
-    for key in keys:
-        found = [metrics[key] for metrics in found]
-    return found
-
-
 def judge(
     record: Mapping[str, Any], variant: str, how: str, task: str, against: str = BASE
 ) -> Judgement:
@@ -133,21 +82,10 @@ def judge(
     """
     if (how, task) not in COLUMNS:
         raise ValueError(f"expected one of {list(COLUMNS)}, got {(how, task)}")
-    values = values_of(record, variant, how, task)
-    base = values_of(record, against, how, task)
-    difference, threshold, differs = change(values, base)
-    here = direction(difference, True) if differs else "none"
     column, paper = COLUMNS[how, task], None
     if column and against == BASE and variant in PAPER:
         points = getattr(PAPER[variant], column) - getattr(PAPER[BASE], column)
         small = abs(points) < PAPER_TOLERANCE - 1e-9
         paper = "none" if small else direction(points, True)
-    if paper is None:
-        verdict = "not in the paper"
-    elif here == paper:
-        verdict = "agrees"
-    else:
-        verdict = "within noise" if here == "none" else "disagrees"
-    return Judgement(
-        mean(values), stdev(values), difference, threshold, here, paper, verdict
-    )
+    values, base = (values_of(record, name, how, task) for name in (variant, against))
+    return compare(values, base, True, paper)

@@ -4,39 +4,22 @@ B batch   S length   D model width   L layers   P positions   V vocabulary
 """
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import torch
-import torch.nn.functional as F
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import accuracy_score, f1_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from bertbook.bert.model import BertModel
 from bertbook.fine_tuning.heads import layer_features
 from bertbook.pretraining.heads import BertForPreTraining
 from bertbook.pretraining.masking import IGNORED, PieceTable
+from bertbook.studies.metrics import guess_scores
 
-__all__ = [
-    "attention_from",
-    "f1",
-    "frozen_scores",
-    "masked_scores",
-]
-
-
-def f1(said: Tensor, truth: Tensor) -> float:
-    """F1 of class 1: the harmonic mean of precision and recall, in 0..1.
-
-    Args:
-        said: ``[N]``, predicted classes.
-        truth: ``[N]``, true ones.
-
-    Raises:
-        ValueError: if the shapes differ.
-    """
-    if said.shape != truth.shape:
-        raise ValueError(f"{list(said.shape)} predictions, {list(truth.shape)} labels")
-    hits = ((said == 1) & (truth == 1)).sum().item()
-    total = (said == 1).sum().item() + (truth == 1).sum().item()
-    return 2 * hits / total if total else 0.0
+__all__ = ["attention_from", "frozen_scores", "masked_scores"]
 
 
 @torch.no_grad()
@@ -54,10 +37,8 @@ def masked_scores(
     """
     scores = torch.cat([model(**batch).prediction_logits for batch in batches])
     wanted = torch.cat([b["labels"][b["labels"] != IGNORED] for b in batches])
-    return {
-        "cross_entropy": round(F.cross_entropy(scores, wanted).item(), 4),
-        "top_1": round((scores.argmax(-1) == wanted).double().mean().item(), 4),
-    }
+    found = guess_scores(scores, wanted)
+    return {name: found[name] for name in ("cross_entropy", "top_1")}
 
 
 @torch.no_grad()
@@ -130,19 +111,14 @@ def frozen_scores(
 
     Source: Devlin et al. 2019, section 5.3, for pieces.
     """
-    from sklearn.linear_model import LogisticRegression
-    from sklearn.pipeline import make_pipeline
-    from sklearn.preprocessing import StandardScaler
-
     (given, labels), (asked, truth) = (_features(encoder, x) for x in (train, test))
     classifier = make_pipeline(
         StandardScaler(), LogisticRegression(C=0.01, max_iter=300)
     )
     classifier.fit(given.numpy(), labels.numpy())
-    said = torch.from_numpy(classifier.predict(asked.numpy()))
     words = train[0]["labels"].dim() == 2
-    score = f1(said, truth) if words else (said == truth).double().mean().item()
-    return round(score, 4)
+    score = partial(f1_score, zero_division=0.0) if words else accuracy_score
+    return round(float(score(truth.numpy(), classifier.predict(asked.numpy()))), 4)
 
 
 def _features(

@@ -15,20 +15,12 @@ before the first result was seen:
    the paper changes and the miniature does not, the answer is *within noise*.
 """
 
-import math
-from collections.abc import Mapping, Sequence
-from statistics import mean, stdev
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-__all__ = [
-    "METRICS",
-    "PAPER",
-    "Judgement",
-    "PaperRow",
-    "change",
-    "judge",
-    "values_of",
-]
+from bertbook.studies.comparison import Judgement, compare, direction, metrics_by_seed
+
+__all__ = ["METRICS", "PAPER", "PaperRow", "judge", "values_of"]
 
 
 class PaperRow(NamedTuple):
@@ -73,32 +65,6 @@ METRICS: Mapping[str, tuple[str, bool]] = {
     "exact_match": ("bleu", True),
 }
 PAPER_TOLERANCE = 0.01
-# Student's 5 % points (two-sided) by degrees of freedom.
-STUDENT = {2: 4.303, 4: 2.776, 6: 2.447, 8: 2.306}
-
-
-class Judgement(NamedTuple):
-    """What one variant did to one metric, here and in the paper.
-
-    Attributes:
-        variant: its name.
-        mean: over the seeds.
-        sd: standard deviation over the seeds.
-        difference: of the mean from the base's.
-        threshold: what the difference must pass to count.
-        here: ``better``, ``worse`` or ``none`` (within noise).
-        paper: ``better``, ``worse``, ``none``, or ``None`` if the paper has no such row.
-        verdict: ``agrees``, ``disagrees``, ``within noise``, or ``not in the paper``.
-    """
-
-    variant: str
-    mean: float
-    sd: float
-    difference: float
-    threshold: float
-    here: str
-    paper: str | None
-    verdict: str
 
 
 def values_of(
@@ -115,40 +81,7 @@ def values_of(
     Raises:
         ValueError: if there is no such variant.
     """
-    found = [
-        run["metrics"][lists][metric]
-        for run in sorted(record["runs"], key=lambda run: run["seed"])
-        if run["variant"] == variant
-    ]
-    if not found:
-        names = sorted({run["variant"] for run in record["runs"]})
-        raise ValueError(f"no variant {variant!r}; there are {names}")
-    return found
-
-
-def change(values: Sequence[float], base: Sequence[float]) -> tuple[float, float, bool]:
-    """Whether two samples differ by more than their spread explains.
-
-    Args:
-        values: of the variant, one a seed.
-        base: of what it is compared with, as many.
-
-    Returns:
-        The difference of the means, the threshold (t standard errors of the difference), and
-        whether the difference passes it.
-
-    Raises:
-        ValueError: if the samples have different sizes or a size without a t here (2 to 5).
-    """
-    freedom = 2 * (len(values) - 1)
-    if len(values) != len(base) or freedom not in STUDENT:
-        raise ValueError(
-            "expected two samples of the same size, 2 to 5, "
-            f"got {len(values)} and {len(base)} values"
-        )
-    error = math.sqrt((stdev(values) ** 2 + stdev(base) ** 2) / len(values))
-    difference, threshold = mean(values) - mean(base), STUDENT[freedom] * error
-    return difference, threshold, abs(difference) > threshold
+    return metrics_by_seed(record, variant, lists, metric)
 
 
 def judge(
@@ -170,27 +103,10 @@ def judge(
     if metric not in METRICS:
         raise ValueError(f"metric must be one of {list(METRICS)}, got {metric!r}")
     name, more_is_better = METRICS[metric]
-    values = values_of(record, variant, metric)
-    difference, threshold, changed = change(values, values_of(record, against, metric))
-    here = direction(difference, more_is_better) if changed else "none"
-
     paper = None
     if against == "base" and variant in PAPER:
         row, base = getattr(PAPER[variant], name), getattr(PAPER["base"], name)
         small = abs(row - base) <= PAPER_TOLERANCE * base
         paper = "none" if small else direction(row - base, name == "bleu")
-    if paper is None:
-        verdict = "not in the paper"
-    elif here == paper:
-        verdict = "agrees"
-    else:
-        verdict = "within noise" if here == "none" else "disagrees"
-    spread = stdev(values)
-    return Judgement(
-        variant, mean(values), spread, difference, threshold, here, paper, verdict
-    )
-
-
-def direction(difference: float, more_is_better: bool) -> str:
-    """``better`` or ``worse``."""
-    return "better" if (difference > 0) == more_is_better else "worse"
+    values, base = (values_of(record, name, metric) for name in (variant, against))
+    return compare(values, base, more_is_better, paper)
