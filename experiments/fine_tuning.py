@@ -8,13 +8,11 @@ makes few labels unstable, a grid of settings on the validation part, how far ea
     python experiments/fine_tuning.py [--smoke] [--resume]
 """
 
-import os
 import re
 import time
 from collections import Counter, defaultdict
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
 from functools import cache
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
@@ -24,7 +22,6 @@ from sklearn.linear_model import LogisticRegressionCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
-from tqdm import tqdm
 
 from bertbook.bert.config import BertConfig
 from bertbook.bert.loading import initialise
@@ -53,19 +50,16 @@ from bertbook.fine_tuning.task_data import (
     score,
 )
 from bertbook.pretraining.mini_bert import start_with_neighbours
-from bertbook.shared.results import (
-    RESULTS,
-    Results,
-    experiment_arguments,
-    read_results,
-)
-from bertbook.shared.training import count_parameters, seed_everything
+from bertbook.shared.experiment import Experiment, Job, Trained, section
+from bertbook.shared.results import WEIGHTS, read_results
+from bertbook.shared.training import seed_everything
 from bertbook.studies.layer_change import layer_changes
 from bertbook.tokenizer.pieces import IGNORED, span_of_pieces
 from bertbook.tokenizer.wordpiece import WordPieceTokenizer
 
 NAME = "fine_tuning"
-MINI_BERT = RESULTS.parent / "weights" / "mini_bert"
+MINI_BERT = WEIGHTS / "mini_bert"
+ENCODERS = ("mini_bert", "random", "minilm")
 PARTS = ("train", "validation", "test")
 HEADS = {
     "reviews": (BertForSequenceClassification, "classifier."),
@@ -152,22 +146,26 @@ def variants() -> dict[str, dict]:
     return found
 
 
-CONFIG = {
-    "base": BASE,
-    "variants": variants(),
-    "max_length": {"reviews": 64, "pairs": 80, "names": 64, "spans": 112},
-    "measured": 1000,  # of pairs, names and spans; of reviews all
-    "words_labels": [100, 300, 1000, None],
-    "frozen_labels": [100, 300, 1000],
-    "frozen_seeds": [0, 1, 2, 3, 4],
-    "probe_labels": 1000,
-    "mixed_precision": False,
-    "warmup": 0.1,
-    "changes_measured": 200,
-}
-SMOKE = {
-    **CONFIG,
-    "variants": {
+@dataclass(frozen=True)
+class Config:
+    """What the runs depend on."""
+
+    base: dict = section(**BASE)
+    variants: dict[str, dict] = section(**variants())
+    max_length: dict[str, int] = section(reviews=64, pairs=80, names=64, spans=112)
+    measured: int = 1000  # of pairs, names and spans; of reviews all
+    words_labels: tuple[int | None, ...] = (100, 300, 1000, None)
+    frozen_labels: tuple[int, ...] = (100, 300, 1000)
+    frozen_seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    probe_labels: int = 1000
+    mixed_precision: bool = False
+    warmup: float = 0.1
+    changes_measured: int = 200
+
+
+CONFIG = Config()
+SMOKE = Config(
+    variants={
         name: {
             **choice,
             "labels": 8 if choice.get("task", "reviews") == "reviews" else 4,
@@ -175,30 +173,30 @@ SMOKE = {
             "batch_size": 4,
             "seeds": [0],
         }
-        for name, choice in CONFIG["variants"].items()
+        for name, choice in CONFIG.variants.items()
         if name.startswith(("pairs, mini", "names, mini_bert, 100", "spans, mini"))
         or name == "names, neighbours, 100"
         or name in ("reviews, mini_bert, all", "reviews, random, 100", "only head")
     },
-    "measured": 8,
-    "words_labels": [100],
-    "frozen_labels": [100],
-    "frozen_seeds": [0],
-    "probe_labels": 20,
-    "changes_measured": 4,
-}
+    measured=8,
+    words_labels=(100,),
+    frozen_labels=(100,),
+    frozen_seeds=(0,),
+    probe_labels=20,
+    changes_measured=4,
+)
 
 
-def settings(config: dict, variant: str) -> dict:
+def settings(config: Config, variant: str) -> dict:
     """All settings of a variant.
 
     Raises:
         ValueError: if it changes something that is unknown.
     """
-    changes = config["variants"][variant]
-    if unknown := set(changes) - set(config["base"]):
+    changes = config.variants[variant]
+    if unknown := set(changes) - set(config.base):
         raise ValueError(f"variant {variant!r} changes {unknown}, which is unknown")
-    return {**config["base"], **changes}
+    return {**config.base, **changes}
 
 
 @cache
@@ -218,7 +216,7 @@ def part_of(task: str, part: str) -> tuple:
     return tasks[task]()[PARTS.index(part)]
 
 
-def chosen(config: dict, task: str, part: str, labels: int | None, seed: int) -> list:
+def chosen(config: Config, task: str, part: str, labels: int | None, seed: int) -> list:
     """So many examples at random, the larger choice holding the smaller; always the same."""
     examples = part_of(task, part)
     draw = torch.Generator().manual_seed(100 + seed)
@@ -226,15 +224,17 @@ def chosen(config: dict, task: str, part: str, labels: int | None, seed: int) ->
     return [examples[n] for n in order]
 
 
-def measured(config: dict, task: str, part: str) -> list:
+def measured(config: Config, task: str, part: str) -> list:
     """The examples on which a task is measured; of reviews all of the part."""
-    whole = task == "reviews" and config["measured"] >= 1000
-    return chosen(config, task, part, None if whole else config["measured"], 0)
+    whole = task == "reviews" and config.measured >= 1000
+    return chosen(config, task, part, None if whole else config.measured, 0)
 
 
-def encode(config: dict, task: str, examples: list, folder: Path) -> TaskData:
+def encode(
+    config: Config, task: str, examples: list, folder: Path = MINI_BERT
+) -> TaskData:
     """Examples as the heads need them."""
-    pieces, longest = tokenizer(folder), config["max_length"][task]
+    pieces, longest = tokenizer(folder), config.max_length[task]
     if task == "names":
         return encode_names(pieces, examples, longest)
     if task == "spans":
@@ -245,7 +245,7 @@ def encode(config: dict, task: str, examples: list, folder: Path) -> TaskData:
     return encode_sequences(pieces, texts, labels, pairs, longest)
 
 
-def new_model(task: str, start: str, seed: int, folder: Path):
+def new_model(task: str, start: str, seed: int):
     """An encoder with a fresh head.
 
     ``random``: all is fresh; ``neighbours``: all is fresh, and as the mini-BERT's training began;
@@ -254,55 +254,69 @@ def new_model(task: str, start: str, seed: int, folder: Path):
     kind, head = HEADS[task]
     seed_everything(seed)
     if start in ("random", "neighbours"):
-        model = kind(BertConfig.from_json(folder / "config.json"))
+        model = kind(BertConfig.from_json(MINI_BERT / "config.json"))
         if start == "neighbours":
             start_with_neighbours(model, read_results("mini_bert")["config"])
         return model
-    model = kind.from_pretrained(folder, fresh=head, ignore="cls.")
+    model = kind.from_pretrained(MINI_BERT, fresh=head, ignore="cls.")
     if start == "new pooler":
         initialise(model.bert.pooler, model.config.initializer_range)
     return model
 
 
-def run_variant(config: dict, variant: str, seed: int, folder: Path) -> dict:
-    """Fine-tune and measure one model, in a process of its own."""
-    torch.set_num_threads(1)
-    choice = settings(config, variant)
-    seeds = {name: seed * (name in choice["vary"]) for name in BASE["vary"]}
-    task = choice["task"]
-    wall, cpu = time.perf_counter(), time.process_time()
+def tuned(job: Job) -> Trained:
+    """Fine-tune one model."""
+    config, choice = job.config, settings(job.config, job.variant)
+    seeds = {name: job.seed * (name in choice["vary"]) for name in BASE["vary"]}
+    task, started = choice["task"], time.process_time()
     examples = chosen(config, task, "train", choice["labels"], seeds["labels"])
-    data = encode(config, task, examples, folder)
-    model = new_model(task, choice["start"], seeds["head"], folder)
+    data = encode(config, task, examples)
+    model = new_model(task, choice["start"], seeds["head"])
     losses = fine_tune(
         model,
         data,
         epochs=choice["epochs"],
         batch_size=choice["batch_size"],
         learning_rate=choice["learning_rate"],
-        warmup=config["warmup"],
+        warmup=config.warmup,
         seed=seeds["order"],
-        mixed_precision=config["mixed_precision"],
+        mixed_precision=config.mixed_precision,
     )
-    unseen = encode(config, task, measured(config, task, choice["part"]), folder)
-    metrics = {
-        **rounded(score(unseen, predict(model, unseen))),
+    found = {
         "examples": len(data),
-        "measured_on": len(unseen),
         "loss_first": round(float(np.mean(losses[:5])), 4),
         "loss_last": round(float(np.mean(losses[-5:])), 4),
-        "cpu_time_s": round(time.process_time() - cpu, 1),
+        "cpu_time_s": round(time.process_time() - started, 1),
     }
-    if variant == "reviews, mini_bert, all" and seed == 0:
-        before = new_model(task, choice["start"], 0, folder)
-        some = unseen.take(range(config["changes_measured"]))
+    return Trained(model, found)
+
+
+def measure(job: Job, model) -> dict:
+    """Measure a fine-tuned model; of one also how far its layers moved and what they say."""
+    if job.variant not in job.config.variants:
+        return {}
+    config, choice = job.config, settings(job.config, job.variant)
+    task = choice["task"]
+    unseen = encode(config, task, measured(config, task, choice["part"]))
+    scores = rounded(score(unseen, predict(model, unseen)))
+    metrics = {**scores, "measured_on": len(unseen)}
+    if (job.variant, job.seed) == ("reviews, mini_bert, all", 0):
+        before = new_model(task, choice["start"], 0)
+        some = unseen.take(range(config.changes_measured))
         metrics["changes"] = layer_changes(before.bert, model.bert, some)
-        metrics["probes"] = probes(config, model.bert, folder)
-    return {
-        "parameters": count_parameters(model),
-        "wall_time_s": time.perf_counter() - wall,
-        "metrics": metrics,
-    }
+        train, test = (
+            chosen(config, "reviews", "train", config.probe_labels, 0),
+            measured(config, "reviews", "test"),
+        )
+        known, unseen = (
+            features(model.bert.eval(), encode(config, "reviews", part))
+            for part in (train, test)
+        )
+        metrics["probes"] = {
+            kind: layer_accuracies(known[kind], train, unseen[kind], test)
+            for kind in known
+        }
+    return metrics
 
 
 def rounded(numbers: dict[str, float]) -> dict[str, float]:
@@ -346,39 +360,23 @@ def feature_accuracy(train, train_labels, test, test_labels) -> float:
     return round(float(model.score(np.asarray(test), test_labels)), 4)
 
 
-def sample(labels: int, seed: int) -> list[int]:
-    """The numbers of the reviews that ``chosen`` takes."""
-    draw = torch.Generator().manual_seed(100 + seed)
-    count = len(part_of("reviews", "train"))
-    return torch.randperm(count, generator=draw).tolist()[:labels]
-
-
 def labels_of(part) -> np.ndarray:
     """Classes of examples."""
     return np.array([e.label for e in part])
 
 
-def probes(config: dict, model: BertModel, folder: Path) -> dict[str, list[float]]:
-    """Accuracy from each layer's frozen states, 1000 labels, before a head of its own."""
-    train = chosen(config, "reviews", "train", config["probe_labels"], 0)
-    test = measured(config, "reviews", "test")
-    known, unseen = (
-        features(model.eval(), encode(config, "reviews", part, folder))
-        for part in (train, test)
-    )
-    return {
-        kind: [
-            feature_accuracy(a, labels_of(train), b, labels_of(test))
-            for a, b in zip(known[kind], unseen[kind], strict=True)
-        ]
-        for kind in known
-    }
+def layer_accuracies(known: Tensor, train: list, unseen: Tensor, test: list):
+    """:func:`feature_accuracy` of each layer, from features ``[L + 1, examples, D]``."""
+    truth, right = labels_of(train), labels_of(test)
+    return [
+        feature_accuracy(own, truth, other, right)
+        for own, other in zip(known, unseen, strict=True)
+    ]
 
 
-def run_frozen(config: dict, encoder: str, folder: Path) -> dict[tuple, dict]:
-    """Accuracy of every layer, pooling and number of labels; a few seeds of labels."""
-    torch.set_num_threads(1)
-    wall = time.perf_counter()
+def frozen(job: Job, encoder: str) -> Trained:
+    """Accuracy of every layer, pooling and number of labels, from an encoder as it is."""
+    config, folder = job.config, MINI_BERT
     if encoder == "minilm":
         folder = minilm_folder()
         model = BertModel.from_pretrained(folder)
@@ -387,36 +385,25 @@ def run_frozen(config: dict, encoder: str, folder: Path) -> dict[tuple, dict]:
         model = BertModel(BertConfig.from_json(folder / "config.json")).eval()
     else:
         model = BertModel.from_pretrained(folder, ignore="cls.").eval()
-    train, test = part_of("reviews", "train"), measured(config, "reviews", "test")
-    most = config["frozen_labels"]
-    needed = sorted({n for s in config["frozen_seeds"] for n in sample(max(most), s)})
-    place = {n: i for i, n in enumerate(needed)}
+    train = chosen(config, "reviews", "train", max(config.frozen_labels), job.seed)
+    test = measured(config, "reviews", "test")
     known, unseen = (
         features(model, encode(config, "reviews", part, folder))
-        for part in ([train[n] for n in needed], test)
+        for part in (train, test)
     )
-    truth, right = labels_of(train), labels_of(test)
-    seeds = config["frozen_seeds"]
-    found = {}
-    for seed in seeds:
-        metrics = defaultdict(dict)
-        for labels in most:
-            numbers = sample(labels, seed)
-            rows = [place[n] for n in numbers]
-            for kind in known:
-                metrics[kind][str(labels)] = [
-                    feature_accuracy(a[rows], truth[numbers], b, right)
-                    for a, b in zip(known[kind], unseen[kind], strict=True)
-                ]
-        found[seed] = {
-            "parameters": count_parameters(model),
-            "metrics": dict(metrics),
-            "wall_time_s": time.perf_counter() - wall,
+    found = {
+        kind: {
+            str(count): layer_accuracies(
+                known[kind][:, :count], train[:count], unseen[kind], test
+            )
+            for count in config.frozen_labels
         }
-    return found
+        for kind in known
+    }
+    return Trained(model, found)
 
 
-def word_accuracy(config: dict, labels: int | None, seed: int) -> float:
+def word_accuracy(config: Config, labels: int | None, seed: int) -> float:
     """TF-IDF of words and pairs of words, and logistic regression."""
     train = chosen(config, "reviews", "train", labels, seed)
     test = measured(config, "reviews", "test")
@@ -429,7 +416,7 @@ def word_accuracy(config: dict, labels: int | None, seed: int) -> float:
 # --- baselines of the other tasks -------------------------------------------------------------
 
 
-def pair_baseline(config: dict) -> dict[str, float]:
+def pair_baseline(config: Config) -> dict[str, float]:
     """The share of common words, with the threshold that is best on the training part."""
     train, test = part_of("pairs", "train"), measured(config, "pairs", "test")
     overlap = np.array([e.overlap for e in train])
@@ -443,14 +430,14 @@ def pair_baseline(config: dict) -> dict[str, float]:
     return {"accuracy": float(np.mean(said == labels_of(test)))}
 
 
-def name_baseline(config: dict, labels: int | None, folder: Path) -> dict[str, float]:
+def name_baseline(config: Config, labels: int | None) -> dict[str, float]:
     """A word is a name if it mostly was one in so many training sentences."""
     counts: dict[str, Counter] = defaultdict(Counter)
     for e in chosen(config, "names", "train", labels, 0):
         for (start, end), label in zip(e.words, e.labels, strict=True):
             counts[e.text[start:end]][label] += label != IGNORED
     test = measured(config, "names", "test")
-    data = encode(config, "names", test, folder)
+    data = encode(config, "names", test)
     answers = []
     for example, encoding in zip(test, data.encodings, strict=True):
         at = {s: counts.get(example.text[s:e], Counter()) for s, e in example.words}
@@ -463,16 +450,13 @@ def name_baseline(config: dict, labels: int | None, folder: Path) -> dict[str, f
     return score(data, answers)
 
 
-def span_baseline(config: dict, folder: Path) -> dict[str, float]:
+def span_baseline(config: Config) -> dict[str, float]:
     """Of all runs of sentences, the one with the largest share of words in common."""
     test = measured(config, "spans", "test")
-    data = encode(config, "spans", test, folder)
-    longest = config["max_length"]["spans"]
-    kept = [
-        e
-        for e in test
-        if len(tokenizer(folder).encode(e.question, e.passage)) <= longest
-    ]
+    data = encode(config, "spans", test)
+    longest = config.max_length["spans"]
+    pieces = tokenizer(MINI_BERT)
+    kept = [e for e in test if len(pieces.encode(e.question, e.passage)) <= longest]
     answers = []
     for example, encoding in zip(kept, data.encodings, strict=True):
         text = example.passage
@@ -491,105 +475,75 @@ def span_baseline(config: dict, folder: Path) -> dict[str, float]:
     return score(data, answers)
 
 
-def majority(config: dict, task: str) -> dict[str, float]:
+def majority(config: Config, task: str) -> dict[str, float]:
     """The class that is more frequent in the training part, always."""
     train, test = part_of(task, "train"), measured(config, task, "test")
     said = int(labels_of(train).mean() >= 0.5)
     return {"accuracy": float((labels_of(test) == said).mean())}
 
 
-def run_baselines(config: dict, folder: Path) -> dict[str, dict]:
-    """What needs no encoder."""
-    found = {
-        "baseline, reviews": majority(config, "reviews"),
-        "baseline, pairs": {
-            **pair_baseline(config),
-            "majority": majority(config, "pairs")["accuracy"],
-        },
-        "baseline, names": name_baseline(config, FEW["names"][0], folder),
-        "baseline, names, all": name_baseline(config, None, folder),
-        "baseline, spans": span_baseline(config, folder),
-    }
-    return {name: rounded(metrics) for name, metrics in found.items()}
+BASELINES = {
+    "baseline, reviews": lambda config: majority(config, "reviews"),
+    "baseline, pairs": lambda config: {
+        **pair_baseline(config),
+        "majority": majority(config, "pairs")["accuracy"],
+    },
+    "baseline, names": lambda config: name_baseline(config, FEW["names"][0]),
+    "baseline, names, all": lambda config: name_baseline(config, None),
+    "baseline, spans": span_baseline,
+}
 
 
 # --- all of it --------------------------------------------------------------------------------
 
 
-def run(config: dict, folder: Path, resume: bool, weights: Path = MINI_BERT) -> Results:
-    """Whatever is missing, in as many processes as there are cores, at most two."""
-    results = Results(
-        NAME,
-        config,
-        BASE["seeds"],
-        folder=folder,
-        resume=resume,
-        packages=["scikit-learn", "safetensors"],
-    )
-
-    def add(
-        name: str, seed: int, metrics: dict, wall_time_s: float, parameters: int = 0
-    ) -> None:
-        if not results.has(name, seed):
-            results.add(
-                name,
-                seed,
-                parameters=parameters,
-                wall_time_s=wall_time_s,
-                metrics=metrics,
-            )
-
-    if not results.has("baseline, spans", 0):
-        started = time.perf_counter()
-        for name, metrics in run_baselines(config, weights).items():
-            add(name, 0, metrics, time.perf_counter() - started)
-    for seed in config["frozen_seeds"]:
-        if not results.has("words", seed):
-            started = time.perf_counter()
-            metrics = {
-                str(labels or "all"): word_accuracy(config, labels, seed)
-                for labels in config["words_labels"]
-                if labels or not seed
-            }
-            add("words", seed, metrics, time.perf_counter() - started)
-
-    missing = [
-        (variant, seed)
-        for variant in config["variants"]
-        for seed in settings(config, variant)["seeds"]
-        if not results.has(variant, seed)
-    ]
-    frozen = [
-        encoder
-        for encoder in ("mini_bert", "random", "minilm")
-        if not results.has(f"frozen, {encoder}", 0)
-    ]
-    workers = min(2, len(os.sched_getaffinity(0)))
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        jobs = {
-            pool.submit(run_variant, config, variant, seed, weights): (variant, seed)
-            for variant, seed in missing
+def train(job: Job) -> Trained:
+    """What a run trains: a baseline, words, a frozen encoder's readers, or a whole model."""
+    kind, _, encoder = job.variant.partition(", ")
+    if job.variant in BASELINES:
+        found = rounded(BASELINES[job.variant](job.config))
+        return Trained(None, found, parameters=0)
+    if kind == "words":
+        found = {
+            str(labels or "all"): word_accuracy(job.config, labels, job.seed)
+            for labels in job.config.words_labels
+            if labels or not job.seed
         }
-        for encoder in frozen:
-            jobs[pool.submit(run_frozen, config, encoder, weights)] = (encoder, None)
-        for job in tqdm(as_completed(jobs), total=len(jobs), desc=NAME):
-            done, (variant, seed) = job.result(), jobs[job]
-            if seed is None:
-                for number, found in done.items():
-                    add(f"frozen, {variant}", number, **found)
-            else:
-                add(variant, seed, **done)
-    return results
+        return Trained(None, found, parameters=0)
+    return frozen(job, encoder) if kind == "frozen" else tuned(job)
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the experiment from the command line."""
-    options = experiment_arguments(__doc__.splitlines()[0], arguments)
-    config = SMOKE if options.smoke else CONFIG
-    for done in run(config, options.folder, options.resume).runs:
-        numbers = {k: v for k, v in done["metrics"].items() if isinstance(v, float)}
-        print(f"{done['variant']:32} seed {done['seed']}: {numbers}")
+def describe(run: dict) -> str:
+    """All numbers."""
+    numbers = {k: v for k, v in run["metrics"].items() if isinstance(v, float)}
+    return f"{run['variant']:32} seed {run['seed']}: {numbers}"
 
+
+def plan(config: Config, seeds, results):
+    """What needs no encoder, then every variant with its seeds and the frozen encoders."""
+    labels = config.frozen_seeds
+    yield [(name, 0) for name in BASELINES] + [("words", seed) for seed in labels]
+    yield [
+        (variant, seed)
+        for variant in config.variants
+        for seed in settings(config, variant)["seeds"]
+    ] + [(f"frozen, {encoder}", seed) for encoder in ENCODERS for seed in labels]
+
+
+EXPERIMENT = Experiment(
+    NAME,
+    __doc__,
+    CONFIG,
+    SMOKE,
+    train,
+    measure,
+    describe,
+    plan,
+    seeds=(0, 1, 2, 3, 4),
+    packages=("scikit-learn", "safetensors"),
+    processes=2,
+)
+main = EXPERIMENT.main
 
 if __name__ == "__main__":
     main()

@@ -10,7 +10,7 @@ Each variant's learning rate, and the start of its recurrent weights, come from 
 seed of its own, run before the three seeds that count.
 """
 
-import time
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -26,14 +26,13 @@ from bertbook.attention.recall import (
     recall_accuracy,
     recall_batch,
 )
-from bertbook.shared.results import RESULTS, Results, experiment_arguments
-from bertbook.shared.training import count_parameters, train, write_atomically
+from bertbook.shared.experiment import Experiment, Job, Trained, load_stored, section
+from bertbook.shared.training import train as fit
+from bertbook.shared.training import write_atomically
 
-SEEDS = [0, 1, 2]
+SEEDS = (0, 1, 2)
 GRID_SEED = 10
 BATCH = 32
-LEARNING_RATES = [1e-3, 3e-3, 1e-2]
-EVALUATED = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024]
 # What is compared: the model, and the starts that its grid may choose from.
 VARIANTS = {
     "rnn": ("rnn", ["default", "orthogonal"]),
@@ -82,29 +81,76 @@ SMOKE = {
 }
 
 
-def fit(
-    setting: Setting,
-    name: str,
-    start: str | None,
-    rate: float,
-    seed: int,
-    label: str | None,
-):
-    """Train one model. Returns it, its losses, and the wall time of the training in seconds."""
-    model = make_model(name, start, seed, setting.items)
-    began = time.perf_counter()
-    losses = train(
+@dataclass(frozen=True)
+class Config:
+    """What the runs depend on."""
+
+    settings: dict[str, Setting]
+    grid: dict[str, Setting]
+    grid_seed: int = GRID_SEED
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    starts: dict[str, list] = section(
+        **{v: starts for v, (_, starts) in VARIANTS.items()}
+    )
+    batch: int = BATCH
+    clip_norm: float = 1.0
+    optimizer: str = "Adam"
+    evaluated: tuple[int, ...] = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024)
+    sequences: int = 512
+
+    @classmethod
+    def of(cls, settings: Mapping[str, tuple[Setting, Setting]], **choices) -> "Config":
+        """From pairs of settings: for the run and for its grid."""
+        final, small = ({k: pair[n] for k, pair in settings.items()} for n in (0, 1))
+        return cls(final, small, **choices)
+
+
+def grid_runs(config: Config, key: str, variant: str) -> dict[str, tuple]:
+    """The trial runs of a variant, with start and rate; fixed distances share one grid."""
+    grid = "only" if config.settings[key].distance else key
+    return {
+        f"grid/{grid}/{variant}/{start}/{rate}": (start, rate)
+        for start in VARIANTS[variant][1]
+        for rate in config.learning_rates
+    }
+
+
+def place(config: Config, run: str) -> tuple[str, str]:
+    """The setting and the variant of a run; of a grid the first setting that it serves."""
+    key, variant = run.removeprefix("grid/").split("/")[:2]
+    if key == "only":
+        key = next(k for k, setting in config.settings.items() if setting.distance)
+    return key, variant
+
+
+def train(job: Job) -> Trained:
+    """Train one model of a grid, or with the start and the rate that had the least loss there."""
+    config, (key, variant) = job.config, place(job.config, job.variant)
+    trials = grid_runs(config, key, variant)
+    is_trial = job.variant in trials
+    if is_trial:
+        setting, chosen = config.grid[key], job.variant
+    else:
+        setting = config.settings[key]
+        chosen = min(trials, key=lambda run: job.metrics_of(run, GRID_SEED)["loss"])
+    start, rate = trials[chosen]
+    model = make_model(VARIANTS[variant][0], start, job.seed, setting.items)
+    losses = fit(
         model,
-        lambda step: setting.batch(seed, step),
+        lambda step: setting.batch(job.seed, step),
         lambda model, batch: nn.functional.cross_entropy(
             model(batch.tokens), batch.answers
         ),
         steps=setting.steps,
         learning_rate=rate,
-        clip_norm=1.0,
-        progress=label,
+        clip_norm=config.clip_norm,
+        progress=f"{job.variant} {job.seed}",
     )
-    return model.eval(), losses, time.perf_counter() - began
+    found = {"start": start, "rate": rate}
+    if is_trial:
+        return Trained(model.eval(), found)
+    found["steps_to_learn"] = steps_to_learn(losses)
+    return Trained(model.half().float().eval(), found)  # measured as it is stored
 
 
 @torch.no_grad()
@@ -118,7 +164,7 @@ def held_out_loss(model: nn.Module, setting: Setting, seed: int) -> float:
 
 
 def accuracies(
-    model: nn.Module, setting: Setting, distances: list[int]
+    model: nn.Module, setting: Setting, distances: Sequence[int]
 ) -> dict[str, float]:
     """Held-out accuracy at each distance, on the same sequences for every model."""
     result = {}
@@ -140,13 +186,6 @@ def steps_to_learn(
     return int(low[0]) + window if len(low) else None
 
 
-def round_to_half(model: nn.Module) -> None:
-    """Round the weights as the saved file does, so that what is measured is what is saved."""
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.copy_(parameter.half())
-
-
 def load_model(
     setting: str, variant: str, seed: int, record: dict, weights: Path
 ) -> nn.Module:
@@ -157,96 +196,56 @@ def load_model(
     model = make_model(VARIANTS[variant][0], run["metrics"]["start"], seed, items)
     prefix = f"{key}/{seed}/"
     state = {
-        name.removeprefix(prefix): weight.float()
+        name.removeprefix(prefix): weight
         for name, weight in load_file(weights).items()
         if name.startswith(prefix)
     }
-    model.load_state_dict(state)
-    return model.eval()
+    return load_stored(model, state)
 
 
-def search(
-    results: Results, key: str, variant: str, setting: Setting, rates: list[float]
-):
-    """Run the grid of a variant and return the start and the learning rate with the least loss."""
-    name, starts = VARIANTS[variant]
-    prefix = f"grid/{key}/{variant}/"
-    for start in starts:
-        for rate in rates:
-            run = f"{prefix}{start}/{rate}"
-            if results.has(run, GRID_SEED):
-                continue
-            model, _, seconds = fit(setting, name, start, rate, GRID_SEED, run)
-            metrics = {"start": start, "rate": rate}
-            metrics["loss"] = round(held_out_loss(model, setting, GRID_SEED), 4)
-            results.add(
-                run,
-                GRID_SEED,
-                parameters=count_parameters(model),
-                wall_time_s=seconds,
-                metrics=metrics,
-            )
-    grid = [run["metrics"] for run in results.runs if run["variant"].startswith(prefix)]
-    best = min(grid, key=lambda metrics: metrics["loss"])
-    return best["start"], best["rate"]
+def measure(job: Job, model: nn.Module) -> dict:
+    """Loss of a trial; of the others accuracy at each distance, and they are stored."""
+    config, (key, _) = job.config, place(job.config, job.variant)
+    if job.seed == GRID_SEED:
+        return {"loss": round(held_out_loss(model, config.grid[key], GRID_SEED), 4)}
+    path, weights = job.weights / "recall.safetensors", {}
+    finished = tuple(f"{run['variant']}/{run['seed']}/" for run in job.done)
+    if path.exists() and finished:
+        weights = {k: w for k, w in load_file(path).items() if k.startswith(finished)}
+    run = f"{job.variant}/{job.seed}"
+    weights |= {f"{run}/{k}": w.half() for k, w in model.state_dict().items()}
+    write_atomically(path, partial(save_file, weights))
+    return {"accuracy": accuracies(model, config.settings[key], config.evaluated)}
 
 
-def main(arguments: list[str] | None = None) -> None:
-    """Run the experiment; see ``--help``."""
-    options = experiment_arguments(__doc__.partition("\n")[0], arguments)
-    torch.set_num_threads(1)
-    settings = SMOKE if options.smoke else SETTINGS
-    seeds = SEEDS[:1] if options.smoke else SEEDS
-    rates = LEARNING_RATES[:1] if options.smoke else LEARNING_RATES
-    distances = EVALUATED[:3] if options.smoke else EVALUATED
-    config = {
-        "settings": {key: vars(final) for key, (final, _) in settings.items()},
-        "grid": {key: vars(small) for key, (_, small) in settings.items()},
-        "grid_seed": GRID_SEED,
-        "learning_rates": rates,
-        "starts": {variant: starts for variant, (_, starts) in VARIANTS.items()},
-        "batch": BATCH,
-        "clip_norm": 1.0,
-        "optimizer": "Adam",
-        "evaluated": distances,
-        "sequences": 512,
-    }
-    results = Results(
-        "recall", config, seeds, folder=options.folder, resume=options.resume
-    )
-    folder = RESULTS.parent / "weights" if options.folder == RESULTS else options.folder
-    path = folder / "recall.safetensors"
-    weights = load_file(path) if options.resume and path.exists() else {}
-    for key, (final, small) in settings.items():
-        # The settings with a fixed distance share one grid.
-        grid = "only" if final.distance else key
-        for variant, (name, _) in VARIANTS.items():
-            start, rate = search(results, grid, variant, small, rates)
-            for seed in seeds:
-                run = f"{key}/{variant}"
-                if results.has(run, seed):
-                    continue
-                model, losses, seconds = fit(
-                    final, name, start, rate, seed, f"{run} {seed}"
-                )
-                round_to_half(model)
-                state = model.state_dict()
-                weights |= {f"{run}/{seed}/{k}": w.half() for k, w in state.items()}
-                write_atomically(path, partial(save_file, weights))
-                metrics = {
-                    "start": start,
-                    "rate": rate,
-                    "steps_to_learn": steps_to_learn(losses),
-                }
-                metrics["accuracy"] = accuracies(model, final, distances)
-                results.add(
-                    run,
-                    seed,
-                    parameters=count_parameters(model),
-                    wall_time_s=seconds,
-                    metrics=metrics,
-                )
+def describe(run: dict) -> str:
+    """Accuracy at the distances."""
+    found = run["metrics"].get("accuracy", {})
+    shares = " ".join(f"{distance}: {share:.2f}" for distance, share in found.items())
+    return f"{run['variant']:22} seed {run['seed']}  {shares}" if shares else ""
 
+
+def plan(config: Config, seeds, results):
+    """For each setting and variant its grid, then the seeds that count."""
+    for key in config.settings:
+        for variant in VARIANTS:
+            yield [(run, GRID_SEED) for run in grid_runs(config, key, variant)]
+            yield [(f"{key}/{variant}", seed) for seed in seeds]
+
+
+EXPERIMENT = Experiment(
+    "recall",
+    __doc__,
+    Config.of(SETTINGS),
+    Config.of(SMOKE, learning_rates=(1e-3,), evaluated=(1, 2, 4)),
+    train,
+    measure,
+    describe,
+    plan,
+    seeds=SEEDS,
+    threads=1,
+)
+main = EXPERIMENT.main
 
 if __name__ == "__main__":
     main()

@@ -1,11 +1,14 @@
 """The fine-tunings: they run and resume, choices are what they say, the record is measured anew."""
 
+from dataclasses import asdict, replace
+
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
 from bertbook.bert.model import BertModel
+from bertbook.shared.experiment import Job
 from bertbook.shared.results import Results, read_results
 from bertbook.shared.training import count_parameters
 from experiments import fine_tuning as experiment
@@ -15,7 +18,7 @@ RECORD = read_results(experiment.NAME)
 DONE = {(run["variant"], run["seed"]) for run in RECORD["runs"]}
 PLANNED = {
     (variant, seed)
-    for variant in experiment.CONFIG["variants"]
+    for variant in experiment.CONFIG.variants
     for seed in experiment.settings(experiment.CONFIG, variant)["seeds"]
 }
 finished = pytest.mark.skipif(
@@ -39,18 +42,16 @@ def values(variant, metric="accuracy"):
 def test_the_smoke_run_does_what_is_missing_and_nothing_else(
     tmp_path, capsys, monkeypatch
 ):
-    monkeypatch.setattr(experiment, "ProcessPoolExecutor", OneProcess)
-    before = Results(
-        experiment.NAME, experiment.SMOKE, experiment.BASE["seeds"], folder=tmp_path
-    )
-    kept = ["baseline, spans", "words", "frozen, minilm", "frozen, random"]
-    kept += list(experiment.SMOKE["variants"])[:3]
+    monkeypatch.setattr("bertbook.shared.experiment.ProcessPoolExecutor", OneProcess)
+    before = Results(experiment.NAME, asdict(experiment.SMOKE), [0], folder=tmp_path)
+    kept = [*experiment.BASELINES, "words", "frozen, minilm", "frozen, random"]
+    kept += list(experiment.SMOKE.variants)[:3]
     for variant in kept:
         before.add(variant, 0, parameters=1, wall_time_s=1, metrics={"kept": 1.0})
     experiment.main(["--smoke", "--resume", "--folder", str(tmp_path)])
     runs = read_results(experiment.NAME, tmp_path)["runs"]
     assert runs[: len(kept)] == before.runs
-    missing = [*list(experiment.SMOKE["variants"])[3:], "frozen, mini_bert"]
+    missing = [*list(experiment.SMOKE.variants)[3:], "frozen, mini_bert"]
     assert sorted(run["variant"] for run in runs[len(kept) :]) == sorted(missing)
     changes = next(r for r in runs if r["variant"] == "reviews, mini_bert, all")
     assert set(changes["metrics"]["changes"]) >= {"weights", "states", "attention"}
@@ -64,19 +65,11 @@ def test_the_smoke_run_does_what_is_missing_and_nothing_else(
 @pytest.mark.slow
 def test_a_run_is_repeatable_and_varies_in_what_it_says():
     def measure(variant, seed):
-        config = {
-            **experiment.SMOKE,
-            "variants": {
-                variant: {
-                    **experiment.CONFIG["variants"][variant],
-                    "labels": 8,
-                    "epochs": 1,
-                    "batch_size": 4,
-                }
-            },
-        }
-        done = experiment.run_variant(config, variant, seed, experiment.MINI_BERT)
-        return {k: v for k, v in done["metrics"].items() if k != "cpu_time_s"}
+        few = {"labels": 8, "epochs": 1, "batch_size": 4}
+        variants = {variant: {**experiment.CONFIG.variants[variant], **few}}
+        job = Job(replace(experiment.SMOKE, variants=variants), variant, seed)
+        metrics = experiment.EXPERIMENT.done(job)["metrics"]
+        return {k: v for k, v in metrics.items() if k != "cpu_time_s"}
 
     first = measure("only head", 1)
     assert measure("only head", 1) == first != measure("only head", 2)
@@ -93,21 +86,16 @@ def test_the_larger_choice_of_labels_holds_the_smaller():
         )
         assert more[:100] == few
         assert few != experiment.chosen(experiment.CONFIG, task, "train", 100, 4)
-    numbers = experiment.sample(100, 3)
-    reviews = experiment.part_of("reviews", "train")
-    assert [reviews[n] for n in numbers] == experiment.chosen(
-        experiment.CONFIG, "reviews", "train", 100, 3
-    )
 
 
 def test_unknown_settings_are_refused():
-    config = {**experiment.CONFIG, "variants": {"odd": {"layers": 3}}}
+    config = experiment.Config(variants={"odd": {"layers": 3}})
     with pytest.raises(ValueError, match="layers"):
         experiment.settings(config, "odd")
 
 
 def test_only_the_starting_point_differs():
-    for variant, changes in experiment.CONFIG["variants"].items():
+    for variant, changes in experiment.CONFIG.variants.items():
         if ", random, " in variant and not variant.startswith("grid"):
             twin = experiment.settings(
                 experiment.CONFIG, variant.replace("random", "mini_bert")
@@ -122,13 +110,12 @@ def test_only_the_starting_point_differs():
 
 @finished
 def test_every_run_is_in_the_record():
-    assert RECORD["seeds"] == experiment.BASE["seeds"]
     for encoder in ("mini_bert", "random", "minilm"):
         assert (f"frozen, {encoder}", 4) in DONE
-    for variant in experiment.CONFIG["variants"]:
+    for variant in experiment.CONFIG.variants:
         choice = experiment.settings(experiment.CONFIG, variant)
         if choice["task"] == "reviews":
-            model = experiment.new_model("reviews", "random", 0, experiment.MINI_BERT)
+            model = experiment.new_model("reviews", "random", 0)
             sizes = {r["parameters"] for r in RECORD["runs"] if r["variant"] == variant}
             assert sizes == {count_parameters(model)}
             break
@@ -139,7 +126,7 @@ def test_the_baselines_are_measured_anew():
     assert values("baseline, reviews") == [round(found["accuracy"], 4)]
     found = experiment.pair_baseline(experiment.CONFIG)
     assert values("baseline, pairs") == [round(found["accuracy"], 4)]
-    found = experiment.name_baseline(experiment.CONFIG, 1000, experiment.MINI_BERT)
+    found = experiment.name_baseline(experiment.CONFIG, 1000)
     assert values("baseline, names", "f1") == [round(found["f1"], 4)]
     assert values("words", "300")[1] == pytest.approx(
         experiment.word_accuracy(experiment.CONFIG, 300, 1), abs=0.002
@@ -155,9 +142,9 @@ def test_the_committed_weights_yield_the_committed_features():
     train = experiment.chosen(config, "reviews", "train", 300, 0)
     test = experiment.measured(config, "reviews", "test")
     known, unseen = (
-        experiment.features(
-            model, experiment.encode(config, "reviews", part, experiment.MINI_BERT)
-        )["mean"][2]
+        experiment.features(model, experiment.encode(config, "reviews", part))["mean"][
+            2
+        ]
         for part in (train, test)
     )
     truth, right = experiment.labels_of(train), experiment.labels_of(test)

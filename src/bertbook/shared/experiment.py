@@ -248,15 +248,19 @@ def store(model: nn.Module | dict[str, Tensor], path: Path) -> None:
     write_atomically(path, lambda part: save_file(state, part, {"format": "pt"}))
 
 
-def load_stored(model: nn.Module, path: Path) -> nn.Module:
-    """Put what :func:`store` wrote into a model of the same kind; in evaluation mode.
+def load_stored(model: nn.Module, stored: Path | dict[str, Tensor]) -> nn.Module:
+    """Put what was stored into a model of the same kind; in evaluation mode.
+
+    Args:
+        model: its weights are replaced.
+        stored: a file of :func:`store`, or its tensors by name.
 
     Raises:
         ValueError: if a tensor is missing or left over.
     """
-    stored, own = load_file(path), trained_tensors(model)
-    if odd := set(stored) ^ set(own):
-        raise ValueError(f"{path.name} does not fit the model: {sorted(odd)}")
+    state = load_file(stored) if isinstance(stored, Path) else stored
+    if odd := set(state) ^ set(trained_tensors(model)):
+        raise ValueError(f"the stored tensors do not fit the model: {sorted(odd)}")
     # A matrix in two places is stored once, under its first name.
-    model.load_state_dict({n: t.float() for n, t in stored.items()}, strict=False)
+    model.load_state_dict({n: t.float() for n, t in state.items()}, strict=False)
     return model.eval()

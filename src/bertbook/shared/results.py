@@ -1,35 +1,21 @@
-"""The record that an experiment keeps of its runs, and the options that experiments share.
+"""The record that an experiment keeps of its runs.
 
-An experiment trains every variant with every seed and keeps a :class:`Results` file that is whole
-at any moment, so that an interrupted experiment can go on; chapters read it by
-:func:`read_results`.
+`bertbook.shared.experiment` keeps a :class:`Results` file that is whole at any moment, so that an
+interrupted experiment can go on; chapters read it by :func:`read_results`.
 """
 
-import argparse
 import json
 import platform
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from collections.abc import Sequence
 from importlib.metadata import version
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm import tqdm
 
 from bertbook.shared.training import write_atomically
 
-__all__ = [
-    "RESULTS",
-    "WEIGHTS",
-    "Results",
-    "experiment_arguments",
-    "means",
-    "read_results",
-    "run_in_processes",
-]
+__all__ = ["RESULTS", "WEIGHTS", "Results", "means", "read_results"]
 
 RESULTS = Path(__file__).resolve().parents[3] / "results"
 WEIGHTS = RESULTS.parent / "weights"
@@ -99,15 +85,6 @@ class Results:
             run["variant"] == variant and run["seed"] == seed for run in self.runs
         )
 
-    def missing(self, variants: Iterable[str]) -> list[tuple[str, int]]:
-        """Variant and seed of the runs that are not finished; one seed after the other."""
-        return [
-            (variant, seed)
-            for seed in self.record["seeds"]
-            for variant in variants
-            if not self.has(variant, seed)
-        ]
-
     def add(
         self,
         variant: str,
@@ -148,30 +125,6 @@ class Results:
         self.record = json.loads(text)
 
 
-def run_in_processes(
-    results: Results,
-    jobs: dict[tuple[str, int], tuple],
-    function: Callable[..., dict[str, Any]],
-    workers: int = 2,
-) -> None:
-    """Do runs side by side, each in a process that is started anew, and add each when it ends.
-
-    Args:
-        results: to which the runs are added.
-        jobs: what ``function`` is given for each variant and seed; they start in this order.
-        function: returns what :meth:`Results.add` wants: ``parameters``, ``wall_time_s``,
-            ``metrics``.
-        workers: how many at a time.
-    """
-    if not jobs:
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        running = {pool.submit(function, *given): run for run, given in jobs.items()}
-        name = results.record["name"]
-        for job in tqdm(as_completed(running), total=len(running), desc=name):
-            results.add(*running[job], **job.result())
-
-
 def means(values: Sequence[float], width: int) -> list[float]:
     """Means of ``width`` values at a time, to four decimals; the last may be of fewer."""
     parts = [values[start : start + width] for start in range(0, len(values), width)]
@@ -191,37 +144,6 @@ def read_results(name: str, folder: Path | str = RESULTS) -> dict[str, Any]:
             f"make it by: python experiments/{name}.py"
         )
     return json.loads(path.read_text(encoding="utf-8"))
-
-
-def experiment_arguments(
-    description: str, arguments: Sequence[str] | None = None
-) -> argparse.Namespace:
-    """The options that all experiments share: ``--smoke``, ``--resume``, ``--folder``.
-
-    Args:
-        description: what the experiment measures, for ``--help``.
-        arguments: instead of those of the command line.
-
-    Returns:
-        ``smoke`` and ``resume``, both booleans; ``folder``, where the results go: by default the
-        repository's ``results``, with ``--smoke`` a temporary folder; ``weights``, where weights
-        go: the repository's, or the same folder if that is another one.
-    """
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument(
-        "--smoke",
-        action="store_true",
-        help="run it tiny, in seconds, to see that it works",
-    )
-    parser.add_argument(
-        "--resume", action="store_true", help="skip the runs that are finished already"
-    )
-    parser.add_argument("--folder", type=Path, help="where the results are written")
-    options = parser.parse_args(arguments)
-    if options.folder is None:
-        options.folder = Path(tempfile.mkdtemp()) if options.smoke else RESULTS
-    options.weights = WEIGHTS if options.folder == RESULTS else options.folder
-    return options
 
 
 def _cpu_model() -> str:

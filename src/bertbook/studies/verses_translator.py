@@ -4,16 +4,18 @@
 they are given. Shapes as in :mod:`bertbook.transformer.encoder`.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
-from safetensors.torch import load_file
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
 from bertbook.prerequisites.seq2seq import shift_right
+from bertbook.shared.experiment import load_stored
 from bertbook.shared.files import check_sha256
 from bertbook.shared.results import WEIGHTS, read_results
 from bertbook.shared.symbols import END, pad_sequences
@@ -25,7 +27,15 @@ from bertbook.transformer.decoder import Transformer
 from bertbook.transformer.encoder import TransformerConfig
 from bertbook.transformer.generation import beam_search, greedy
 
-__all__ = ["Alignment", "VerseTranslator", "load_subwords", "load_translator"]
+__all__ = [
+    "Alignment",
+    "VerseTranslator",
+    "load_subwords",
+    "load_translator",
+    "new_model",
+    "write_all",
+    "write_greedily",
+]
 
 SHA256 = {
     "verses_transformer.safetensors": (
@@ -144,19 +154,8 @@ class VerseTranslator:
             ValueError: as :meth:`encode`.
         """
         encoded = [self.encode(text) for text in texts]
-        order = sorted(range(len(texts)), key=lambda number: len(encoded[number]))
-        translated = [""] * len(texts)
-        for start in range(0, len(order), batch_size):
-            numbers = order[start : start + batch_size]
-            source, _ = pad_sequences([encoded[n] for n in numbers])  # [B, S]
-            longest = min(2 * source.shape[1] + 10, MAX_WRITTEN)
-            if isinstance(self.model, Transformer):
-                written = greedy(self.model, source, longest)  # [B, T]
-            else:
-                written = self.model.generate(source, longest)  # [B, T]
-            for number, symbols in zip(numbers, written.tolist(), strict=True):
-                translated[number] = self.decode(symbols)
-        return translated
+        written = write_all(partial(write_greedily, self.model), encoded, batch_size)
+        return [self.decode(symbols) for symbols in written]
 
     def pieces(self, symbols: Sequence[int]) -> list[str]:
         """Symbols as readable pieces: ``▁`` for a space, ``⟨C3⟩`` for a byte that is no letter."""
@@ -226,38 +225,54 @@ def load_translator(
         raise ValueError(f"kind must be one of {KINDS}, got {kind!r}")
     path = _committed(folder, f"verses_{kind}.safetensors")
     record = read_results("verses")
-    model = _new_model(record, kind)
-    state = {name: tensor.float() for name, tensor in load_file(path).items()}
-    if kind == "transformer":  # stored once, as it is one matrix
-        state["output.weight"] = state["embedding.tokens.weight"]
-    model.load_state_dict(state)
-    longest = record["config"]["longest"]
-    return VerseTranslator(model.eval(), load_subwords(folder), longest)
+    config = record["config"]
+    choice = next(
+        run["metrics"]["choice"]
+        for run in record["runs"]
+        if run["variant"].startswith(kind)
+    )
+    model = load_stored(new_model(config, kind, choice), path)
+    return VerseTranslator(model, load_subwords(folder), config["longest"])
+
+
+def new_model(config: Mapping[str, Any], kind: str, choice: Sequence) -> nn.Module:
+    """A freshly initialised model.
+
+    Args:
+        config: of the experiment.
+        kind: ``"transformer"`` or ``"lstm"``.
+        choice: what the tuning decides: the rate and, of the Transformer, the place of LayerNorm.
+    """
+    size, others = config["vocab_size"], {**config[kind], "dropout": config["dropout"]}
+    if kind == "lstm":
+        return LSTMTranslator(LSTMTranslatorConfig(size, **others))
+    places = {"norm_first": choice[1], "max_length": MAX_POSITIONS}
+    return Transformer(TransformerConfig(size, **places, **others))
+
+
+def write_greedily(model: nn.Module, source: Tensor) -> Tensor:
+    """Symbols that a model of either kind writes for ``[B, S]``: ``[B, T]``."""
+    longest = min(2 * source.shape[1] + 10, MAX_WRITTEN)
+    if isinstance(model, LSTMTranslator):
+        return model.generate(source, longest)
+    return greedy(model, source, longest)
+
+
+def write_all(
+    write: Callable[[Tensor], Tensor], encoded: Sequence[list[int]], batch_size: int
+) -> list[list[int]]:
+    """What ``write`` makes of many sources, those of similar length together, in their order."""
+    order = sorted(range(len(encoded)), key=lambda number: len(encoded[number]))
+    found: list[list[int]] = [[]] * len(encoded)
+    for start in range(0, len(order), batch_size):
+        numbers = order[start : start + batch_size]
+        written = write(pad_sequences([encoded[n] for n in numbers])[0])  # [B, T]
+        for number, symbols in zip(numbers, written.tolist(), strict=True):
+            found[number] = symbols
+    return found
 
 
 def _committed(folder: Path | str, name: str) -> Path:
     """The file of this name, if it is the one that was committed."""
     remedy = f"Take it from the repository: weights/{name}."
     return check_sha256(Path(folder) / name, SHA256[name], remedy)
-
-
-def _new_model(record: dict, kind: str) -> nn.Module:
-    """A model of the sizes that the experiment's record names."""
-    config = record["config"]
-    sizes = {**config[kind], "dropout": config["dropout"]}
-    if kind == "lstm":
-        return LSTMTranslator(LSTMTranslatorConfig(config["vocab_size"], **sizes))
-    choices = [
-        run["metrics"]["choice"]
-        for run in record["runs"]
-        if run["variant"].startswith(kind)
-    ]
-    _, norm_first = choices[0]
-    return Transformer(
-        TransformerConfig(
-            config["vocab_size"],
-            norm_first=norm_first,
-            max_length=MAX_POSITIONS,
-            **sizes,
-        )
-    )
