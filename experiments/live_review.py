@@ -74,12 +74,7 @@ class Config:
 
 CONFIG = Config()
 SMOKE = Config(
-    epochs=1,
-    labels=16,
-    batch_size=8,
-    loss_every=1,
-    checkpoint_every=1,
-    measured=20,
+    epochs=1, labels=16, batch_size=8, loss_every=1, checkpoint_every=1, measured=20
 )
 
 

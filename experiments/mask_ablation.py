@@ -21,12 +21,12 @@ rule was written before the first result was seen.
 """
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
+from itertools import islice
 
 import torch
-from sklearn.metrics import accuracy_score, f1_score
 from torch import Tensor
 
 from bertbook.bert.config import BertConfig
@@ -36,26 +36,24 @@ from bertbook.fine_tuning.heads import (
     BertForSequenceClassification,
     BertForTokenClassification,
 )
+from bertbook.fine_tuning.task_data import (
+    TaskData,
+    encode_names,
+    encode_sequences,
+    predict,
+    score,
+)
 from bertbook.pretraining.data import PairStream, Stage
 from bertbook.pretraining.heads import BertForPreTraining
 from bertbook.pretraining.masking import IGNORED, MaskingRule, PieceTable
 from bertbook.pretraining.mini_bert import start_looking_at_neighbours
 from bertbook.pretraining.optimizer import decays, warmup_and_linear_decay
 from bertbook.pretraining.sentence_pairs import SentencePair, collate, sentence_pairs
-from bertbook.shared.experiment import (
-    Experiment,
-    Job,
-    Trained,
-    load_stored,
-    section,
-    weights_file,
-)
+from bertbook.shared.experiment import Experiment, Job, Trained, section
 from bertbook.shared.results import WEIGHTS, means
 from bertbook.shared.training import minibatches, seed_everything
 from bertbook.shared.training import train as fit
 from bertbook.studies.mask_probes import attention_from, frozen_scores, masked_scores
-from bertbook.tokenizer.packing import Encoding, pad_batch
-from bertbook.tokenizer.pieces import label_pieces
 from bertbook.tokenizer.wordpiece import WordPieceTokenizer
 
 NAME = "mask_ablation"
@@ -170,10 +168,7 @@ def new_model(config: Config, usual_start: bool = False) -> BertForPreTraining:
     if usual_start:
         return model
     start_looking_at_neighbours(
-        model.bert,
-        config.neighbours,
-        config.positions_std,
-        config.looks_std,
+        model.bert, config.neighbours, config.positions_std, config.looks_std
     )
     return model
 
@@ -239,75 +234,57 @@ def train(job: Job) -> Trained:
 
 
 @cache
-def examples(
-    task: str, part: str, count: int, length: int
-) -> tuple[list[Encoding], list]:
-    """Inputs of a task with their labels; of names one label a piece.
+def examples(task: str, part: str, count: int, length: int) -> TaskData:
+    """Examples of a task, drawn from a part, always the same ones.
 
     Args:
         task: ``names``, in verses, or ``pairs``.
         part: ``train``, ``validation`` or ``test``.
-        count: how many, drawn from the part, always the same ones.
+        count: how many.
         length: the most pieces; what is longer is cut.
     """
     tasks = {"names": name_tasks, "pairs": pair_tasks}[task]()
     chosen = tasks[("train", "validation", "test").index(part)]
     chosen = [e for e in chosen if task == "pairs" or e.kind == KIND]
-    order = torch.randperm(
-        len(chosen), generator=torch.Generator().manual_seed(5)
-    ).tolist()
-    inputs, labels = [], []
-    for example in (chosen[number] for number in order):
-        if len(inputs) == count:
-            break
-        texts = (example.first, example.second) if task == "pairs" else (example.text,)
-        encoding = tokenizer().encode(
-            *texts, max_length=length, truncation="longest_first"
+    order = torch.randperm(len(chosen), generator=torch.Generator().manual_seed(5))
+    chosen = [chosen[number] for number in order.tolist()]
+    if task == "pairs":
+        first, second, labels = zip(
+            *((e.first, e.second, e.label) for e in chosen[:count]), strict=True
         )
-        label = getattr(example, "label", None)
-        if task == "names":
-            label = label_pieces(encoding, example.words, example.labels)
-            if not any(number != IGNORED for number in label):
-                continue
-        inputs.append(encoding)
-        labels.append(label)
-    return inputs, labels
+        return encode_sequences(tokenizer(), first, labels, second, length)
+    data = encode_names(tokenizer(), chosen[: 2 * count], length)
+    labelled = (n for n, row in enumerate(data.targets) if {*row} != {IGNORED})
+    return data.take(islice(labelled, count))
 
 
-def batch_of(
-    inputs: list[Encoding], labels: list, numbers: list[int]
-) -> dict[str, Tensor]:
-    """Examples as a batch with its labels, ``[B]`` or ``[B, S]``."""
-    batch = pad_batch([inputs[n] for n in numbers], tokenizer().pad_id)
-    chosen = [labels[n] for n in numbers]
-    if isinstance(chosen[0], list):
-        length = batch["input_ids"].shape[1]
-        chosen = [row + [IGNORED] * (length - len(row)) for row in chosen]
-    return {**batch, "labels": torch.tensor(chosen)}
+def batch_of(data: TaskData, numbers: Sequence[int]) -> dict[str, Tensor]:
+    """Examples with their labels, ``[B]`` or ``[B, S]``, padded to the longest and no further."""
+    inputs, labels = data.batch(numbers)
+    longest = int(inputs["attention_mask"].sum(1).max())
+    both = inputs | labels
+    return {name: x[:, :longest] if x.dim() == 2 else x for name, x in both.items()}
 
 
-def in_order(inputs: list[Encoding], labels: list) -> list[dict[str, Tensor]]:
+def in_order(data: TaskData) -> list[dict[str, Tensor]]:
     """All examples in batches, those of a length together."""
-    order = sorted(range(len(inputs)), key=lambda number: len(inputs[number]))
+    order = sorted(range(len(data)), key=lambda number: len(data.encodings[number]))
     return [
-        batch_of(inputs, labels, order[start : start + 64])
-        for start in range(0, len(order), 64)
+        batch_of(data, order[start : start + 64]) for start in range(0, len(order), 64)
     ]
 
 
-def task_parts(config: Config, task: str) -> list[tuple[list[Encoding], list]]:
+def task_parts(config: Config, task: str) -> list[TaskData]:
     """What a task trains on and is tested on."""
     length = config.model["max_position_embeddings"]
-    return [
-        examples(task, part, count, length)
-        for part, count in zip(("train", config.part), config.tasks[task], strict=True)
-    ]
+    parts = zip(("train", config.part), config.tasks[task], strict=True)
+    return [examples(task, part, count, length) for part, count in parts]
 
 
 def fine_tune(config: Config, task: str, model: BertForPreTraining, seed: int) -> float:
     """Train a copy with a fresh head on a task; F1 of names in 0..1, else accuracy."""
     choice = config.fine_tuning
-    (inputs, labels), tests = task_parts(config, task)
+    data, tests = task_parts(config, task)
     seed_everything(seed)
     kind = (
         BertForTokenClassification if task == "names" else BertForSequenceClassification
@@ -316,10 +293,10 @@ def fine_tune(config: Config, task: str, model: BertForPreTraining, seed: int) -
     own = tuned.bert.state_dict()
     given = model.bert.state_dict()
     tuned.bert.load_state_dict({name: given[name] for name in own})
-    numbers = minibatches(len(inputs), choice["batch_size"], seed)
+    numbers = minibatches(len(data), choice["batch_size"], seed)
     fit(
         tuned,
-        lambda step: batch_of(inputs, labels, numbers(step).tolist()),
+        lambda step: batch_of(data, numbers(step).tolist()),
         lambda tuned, batch: tuned(**batch).loss,
         steps=choice["steps"],
         learning_rate=choice["learning_rate"],
@@ -328,18 +305,8 @@ def fine_tune(config: Config, task: str, model: BertForPreTraining, seed: int) -
         decays=decays,
         seed=seed,
     )
-    tuned.eval()
-    said, truth = [], []
-    with torch.no_grad():
-        for batch in in_order(*tests):
-            wanted = batch.pop("labels")
-            counts = wanted != IGNORED
-            said.append(tuned(**batch).logits.argmax(-1)[counts])
-            truth.append(wanted[counts])
-    both = torch.cat(truth).numpy(), torch.cat(said).numpy()
-    if task == "names":
-        return round(float(f1_score(*both, zero_division=0.0)), 4)
-    return round(float(accuracy_score(*both)), 4)
+    found = score(tests, predict(tuned.eval(), tests))
+    return round(found["f1" if task == "names" else "accuracy"], 4)
 
 
 @cache
@@ -391,15 +358,10 @@ def measure_model(config: Config, model: BertForPreTraining) -> dict[str, dict]:
     }
     frozen = {}
     for task in config.tasks:
-        parts = [in_order(*examples) for examples in task_parts(config, task)]
+        parts = [in_order(data) for data in task_parts(config, task)]
         frozen[task] = frozen_scores(model.bert, *parts)
     attention = attention_from(model, held_out_batches(config, "mask"), table())
     return {"places": places, "attention": attention, "frozen": frozen}
-
-
-def load(folder: Path, variant: str, config: Config) -> BertForPreTraining:
-    """A stored model of the first seed, in evaluation mode."""
-    return load_stored(new_model(config), weights_file(folder, NAME, variant))
 
 
 def measure(job: Job, model: BertForPreTraining) -> dict:

@@ -10,20 +10,12 @@ the states of visible text.
 
 import time
 from dataclasses import dataclass
-from pathlib import Path
 
 from bertbook.corpora.letters import Windows, letter_windows
 from bertbook.pretraining.heads import BertForPreTraining
 from bertbook.pretraining.masking import MaskingRule
 from bertbook.pretraining.optimizer import decays, warmup_and_linear_decay
-from bertbook.shared.experiment import (
-    Experiment,
-    Job,
-    Trained,
-    load_stored,
-    section,
-    weights_file,
-)
+from bertbook.shared.experiment import Experiment, Job, Trained, section
 from bertbook.shared.training import minibatches, seed_everything
 from bertbook.shared.training import train as fit
 from bertbook.studies import letter_models as letters
@@ -160,12 +152,6 @@ def measure(job: Job, model: BertForPreTraining, probes: bool = True) -> dict:
         known = some(learn, sizes["probe_train"]), some(test, sizes["probe_test"])
         metrics["probes"] = letters.neighbour_probes(model, *known, causal)
     return metrics
-
-
-def load(folder: Path, config: Config, variant: str) -> BertForPreTraining:
-    """The stored model of a variant's first seed."""
-    model = letters.letter_model(**config.model)
-    return load_stored(model, weights_file(folder, EXPERIMENT.name, variant))
 
 
 def describe(run: dict) -> str:

@@ -11,7 +11,6 @@ Each gets the better of two learning rates, chosen on other strings by a run wit
 
 import time
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import torch
 import torch.nn.functional as F
@@ -23,14 +22,7 @@ from bertbook.prerequisites.seq2seq import (
     sequence_loss,
     shift_right,
 )
-from bertbook.shared.experiment import (
-    Experiment,
-    Job,
-    Trained,
-    load_stored,
-    section,
-    weights_file,
-)
+from bertbook.shared.experiment import Experiment, Job, Trained, section
 from bertbook.shared.symbols import END, exact_match
 from bertbook.shared.training import seed_everything
 from bertbook.shared.training import train as fit
@@ -185,11 +177,6 @@ def within(config: Config, exact: dict[str, float]) -> float:
     longest = config.train_lengths[1]
     covered = [exact[str(n)] for n in config.test_lengths if n <= longest]
     return sum(covered) / len(covered)
-
-
-def load_variant(folder: Path, config: Config, variant: str) -> Seq2Seq:
-    """The stored model of a variant's first seed."""
-    return load_stored(new_model(config, variant), weights_file(folder, NAME, variant))
 
 
 def describe(run: dict) -> str:

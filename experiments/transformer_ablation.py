@@ -19,7 +19,6 @@ import time
 from dataclasses import dataclass
 from datetime import date, timedelta
 from functools import cache
-from pathlib import Path
 
 import torch
 from torch import Tensor
@@ -33,21 +32,9 @@ from bertbook.corpora.dates import (
     in_english,
 )
 from bertbook.prerequisites.seq2seq import shift_right
-from bertbook.shared.experiment import (
-    Experiment,
-    Job,
-    Trained,
-    load_stored,
-    section,
-    weights_file,
-)
+from bertbook.shared.experiment import Experiment, Job, Trained, section
 from bertbook.shared.results import means
-from bertbook.shared.symbols import (
-    PAD,
-    CharacterVocabulary,
-    exact_match,
-    pad_sequences,
-)
+from bertbook.shared.symbols import PAD, CharacterVocabulary, exact_match, pad_sequences
 from bertbook.shared.training import seed_everything
 from bertbook.shared.training import train as fit
 from bertbook.transformer.decoder import Transformer
@@ -307,11 +294,6 @@ def measure(job: Job, model: Transformer) -> dict[str, dict[str, float]]:
         count = config.train_lists_measured if purpose == "train" else None
         metrics[purpose] = score(model, sources[:count], targets[:count])
     return metrics
-
-
-def load_base(folder: Path, config: Config) -> Transformer:
-    """The stored model of the base's first seed."""
-    return load_stored(new_model(config, "base"), weights_file(folder, NAME, "base"))
 
 
 def describe(run: dict) -> str:

@@ -1,14 +1,12 @@
 """Small models of letters: windows, tasks, what is measured; the experiment runs and is whole."""
 
-from dataclasses import asdict
-
 import pytest
 import torch
 
 from bertbook.corpora.letters import LETTER_PIECES, letter_windows, spell
 from bertbook.pretraining.masking import IGNORED, MaskingRule
 from bertbook.shared.experiment import Job
-from bertbook.shared.results import WEIGHTS, Results, read_results
+from bertbook.shared.results import read_results
 from bertbook.shared.training import count_parameters, seed_everything
 from bertbook.studies.letter_models import (
     STATES,
@@ -21,6 +19,7 @@ from bertbook.studies.letter_models import (
     posterior_of_visible,
 )
 from experiments import masking as experiment
+from tests.experiments.one_process import do_what_is_missing
 
 RECORD = read_results("masking")
 VARIANTS = list(experiment.CONFIG.variants)
@@ -155,25 +154,19 @@ def test_the_posterior_where_only_one_branch_stays_visible():
 # --- the experiment ----------------------------------------------------------------------------
 
 
-def test_the_smoke_run_does_what_is_missing_and_nothing_else(tmp_path, capsys):
-    before = Results("masking", asdict(experiment.SMOKE), [0], folder=tmp_path)
-    metrics = {"own": {"cross_entropy": 1.0, "accuracy": 0.5}}
+def test_the_smoke_run_does_what_is_missing_and_nothing_else(
+    tmp_path, capsys, monkeypatch
+):
     missing = ["80/10/10", "left to right", "few windows, static"]
-    for variant in VARIANTS:
-        if variant not in missing:
-            before.add(variant, 0, parameters=1, wall_time_s=1, metrics=metrics)
-    experiment.main(["--smoke", "--resume", "--folder", str(tmp_path)])
-    runs = read_results("masking", tmp_path)["runs"]
-    assert runs[: len(VARIANTS) - 3] == before.runs
-    assert sorted(run["variant"] for run in runs[-3:]) == sorted(missing)
-    for run in runs[-3:]:
+    metrics = {"own": {"cross_entropy": 1.0, "accuracy": 0.5}}
+    before = {variant: metrics for variant in VARIANTS if variant not in missing}
+    runs = do_what_is_missing(experiment, tmp_path, monkeypatch, before)
+    assert sorted(run["variant"] for run in runs) == sorted(missing)
+    for run in runs:
         assert set(run["metrics"]) >= {"own", "probes", "curve"}
         assert run["parameters"] == count_parameters(letter_model())
-    experiment.load(tmp_path, experiment.SMOKE, "80/10/10")
-    written = (tmp_path / "masking.json").read_bytes()
-    experiment.main(["--smoke", "--resume", "--folder", str(tmp_path)])
-    assert (tmp_path / "masking.json").read_bytes() == written
-    capsys.readouterr()
+    experiment.EXPERIMENT.load(letter_model(), "80/10/10", tmp_path)
+    assert "left to right" in capsys.readouterr().out
 
 
 def test_a_run_is_repeatable():
@@ -187,16 +180,10 @@ def test_a_run_is_repeatable():
     assert all(torch.equal(parameter, other) for parameter, other in both)
 
 
-def test_the_record_is_whole():
-    assert {(run["variant"], run["seed"]) for run in RECORD["runs"]} == {
-        (variant, seed) for variant in VARIANTS for seed in (0, 1, 2)
-    }
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("variant", experiment.EXPERIMENT.stored)
 def test_stored_weights_measure_what_the_record_says(variant):
-    model = experiment.load(WEIGHTS, experiment.CONFIG, variant)
+    model = experiment.EXPERIMENT.load(letter_model(), variant)
     probes = variant == "80/10/10"
     metrics = experiment.measure(Job(experiment.CONFIG, variant), model, probes)
     (run,) = (r for r in RECORD["runs"] if (r["variant"], r["seed"]) == (variant, 0))

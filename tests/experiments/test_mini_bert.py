@@ -8,11 +8,7 @@ import torch
 import transformers
 
 from bertbook.pretraining.heads import BertForPreTraining
-from bertbook.pretraining.mini_bert import (
-    FOLDER,
-    load_mini_bert,
-    start_with_neighbours,
-)
+from bertbook.pretraining.mini_bert import FOLDER, load_mini_bert, start_with_neighbours
 from bertbook.shared.files import WeightsError
 from bertbook.shared.results import read_results
 from bertbook.shared.training import count_parameters
@@ -79,10 +75,7 @@ def test_the_folder_is_one_that_transformers_reads_to_the_same_outputs(loaded):
         own.prediction_logits, other.prediction_logits, atol=1e-4, rtol=1e-5
     )
     torch.testing.assert_close(
-        own.seq_relationship_logits,
-        other.seq_relationship_logits,
-        atol=1e-4,
-        rtol=1e-5,
+        own.seq_relationship_logits, other.seq_relationship_logits, atol=1e-4, rtol=1e-5
     )
 
 

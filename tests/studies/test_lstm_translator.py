@@ -10,10 +10,7 @@ from torch import nn
 from bertbook.prerequisites.seq2seq import shift_right
 from bertbook.shared.symbols import BEGIN, END, PAD
 from bertbook.shared.training import count_parameters
-from bertbook.studies.lstm_translator import (
-    LSTMTranslator,
-    LSTMTranslatorConfig,
-)
+from bertbook.studies.lstm_translator import LSTMTranslator, LSTMTranslatorConfig
 
 
 def model(seed=0, **choices):

@@ -11,11 +11,7 @@ from bertbook.shared.results import read_results
 from bertbook.shared.symbols import END
 from bertbook.shared.training import count_parameters
 from bertbook.studies.lstm_translator import LSTMTranslator
-from bertbook.studies.verses_translator import (
-    WEIGHTS,
-    load_subwords,
-    load_translator,
-)
+from bertbook.studies.verses_translator import WEIGHTS, load_subwords, load_translator
 from bertbook.transformer.decoder import Transformer
 
 KINDS = {"transformer": Transformer, "lstm": LSTMTranslator}

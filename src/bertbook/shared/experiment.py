@@ -22,11 +22,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from bertbook.shared.results import RESULTS, WEIGHTS, Results
-from bertbook.shared.training import (
-    count_parameters,
-    trained_tensors,
-    write_atomically,
-)
+from bertbook.shared.training import count_parameters, trained_tensors, write_atomically
 
 __all__ = [
     "Experiment",
@@ -171,6 +167,10 @@ class Experiment:
             torch.set_num_threads(threads)
         for line in filter(None, map(self.describe, results.runs)):
             print(line)
+
+    def load(self, model: nn.Module, variant: str, folder: Path = WEIGHTS) -> nn.Module:
+        """Put the stored weights of a variant's first seed into a new model of its kind."""
+        return load_stored(model, weights_file(folder, self.name, variant))
 
     def run(self, options: Options) -> Results:
         """Do what is missing and write each run to the record as it ends."""

@@ -18,12 +18,7 @@ from bertbook.attention.scores import causal_mask
 from bertbook.bert.model import BertConfig
 from bertbook.corpora.letters import LETTER_PIECES, Windows
 from bertbook.pretraining.heads import BertForPreTraining
-from bertbook.pretraining.masking import (
-    IGNORED,
-    MaskingRule,
-    PieceTable,
-    mask_tokens,
-)
+from bertbook.pretraining.masking import IGNORED, MaskingRule, PieceTable, mask_tokens
 
 __all__ = [
     "STATES",
@@ -212,9 +207,7 @@ def posterior_of_visible(
 
 @torch.no_grad()
 def features(
-    model: BertForPreTraining,
-    ids: Tensor,
-    attention_mask: Tensor | None = None,
+    model: BertForPreTraining, ids: Tensor, attention_mask: Tensor | None = None
 ) -> list[Tensor]:
     """States of the embeddings and of each layer, ``[N, S, D]`` each."""
     output = model.eval().bert(ids, attention_mask, output_hidden_states=True)

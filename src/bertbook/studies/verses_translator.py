@@ -19,10 +19,7 @@ from bertbook.shared.experiment import load_stored
 from bertbook.shared.files import check_sha256
 from bertbook.shared.results import WEIGHTS, read_results
 from bertbook.shared.symbols import END, pad_sequences
-from bertbook.studies.lstm_translator import (
-    LSTMTranslator,
-    LSTMTranslatorConfig,
-)
+from bertbook.studies.lstm_translator import LSTMTranslator, LSTMTranslatorConfig
 from bertbook.transformer.decoder import Transformer
 from bertbook.transformer.encoder import TransformerConfig
 from bertbook.transformer.generation import beam_search, greedy
