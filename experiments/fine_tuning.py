@@ -8,37 +8,23 @@ makes few labels unstable, a grid of settings on the validation part, how far ea
     python experiments/fine_tuning.py [--smoke] [--resume]
 """
 
-import re
 import time
-from collections import Counter, defaultdict
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 import torch
-from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.linear_model import LogisticRegressionCV
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
-from torch import Tensor
 
 from bertbook.bert.config import BertConfig
 from bertbook.bert.loading import initialise
 from bertbook.bert.minilm import minilm_folder
 from bertbook.bert.model import BertModel
-from bertbook.corpora.tasks import (
-    name_tasks,
-    pair_tasks,
-    review_tasks,
-    span_tasks,
-    word_overlap,
-)
+from bertbook.corpora.tasks import name_tasks, pair_tasks, review_tasks, span_tasks
 from bertbook.fine_tuning.heads import (
     BertForQuestionAnswering,
     BertForSequenceClassification,
     BertForTokenClassification,
-    layer_features,
 )
 from bertbook.fine_tuning.task_data import (
     TaskData,
@@ -53,8 +39,8 @@ from bertbook.pretraining.mini_bert import start_with_neighbours
 from bertbook.shared.experiment import Experiment, Job, Trained, section
 from bertbook.shared.results import WEIGHTS, read_results
 from bertbook.shared.training import seed_everything
+from bertbook.studies import task_baselines as baselines
 from bertbook.studies.layer_change import layer_changes
-from bertbook.tokenizer.pieces import IGNORED, span_of_pieces
 from bertbook.tokenizer.wordpiece import WordPieceTokenizer
 
 NAME = "fine_tuning"
@@ -309,11 +295,11 @@ def measure(job: Job, model) -> dict:
             measured(config, "reviews", "test"),
         )
         known, unseen = (
-            features(model.bert.eval(), encode(config, "reviews", part))
+            baselines.features(model.bert.eval(), encode(config, "reviews", part))
             for part in (train, test)
         )
         metrics["probes"] = {
-            kind: layer_accuracies(known[kind], train, unseen[kind], test)
+            kind: baselines.layer_accuracies(known[kind], train, unseen[kind], test)
             for kind in known
         }
     return metrics
@@ -322,56 +308,6 @@ def measure(job: Job, model) -> dict:
 def rounded(numbers: dict[str, float]) -> dict[str, float]:
     """Shares to four decimals."""
     return {name: round(float(value), 4) for name, value in numbers.items()}
-
-
-# --- features of a frozen encoder, and words alone --------------------------------------------
-
-
-def features(model: BertModel, data: TaskData) -> dict[str, Tensor]:
-    """For each layer [CLS] and the mean of the pieces, ``[L + 1, examples, D]`` each."""
-    found = {"cls": [], "mean": []}
-    order = sorted(range(len(data)), key=lambda n: len(data.encodings[n]))
-    for start in range(0, len(order), 50):
-        inputs, _ = data.batch(order[start : start + 50])
-        states = layer_features(model, **inputs)  # [L + 1, B, S, D]
-        real = inputs["attention_mask"][None, :, :, None].float()
-        found["cls"].append(states[:, :, 0])
-        found["mean"].append((states * real).sum(2) / real.sum(2))
-    back = torch.tensor(order).argsort()
-    return {kind: torch.cat(parts, 1)[:, back] for kind, parts in found.items()}
-
-
-def regression(folds: int = 3) -> LogisticRegressionCV:
-    """Logistic regression; how strongly it is held back is chosen among the labels it gets."""
-    return LogisticRegressionCV(
-        Cs=[1e-4, 1e-3, 1e-2, 1e-1, 1, 10],
-        cv=folds,
-        scoring="accuracy",
-        max_iter=1000,
-        l1_ratios=(0.0,),
-        use_legacy_attributes=False,
-    )
-
-
-def feature_accuracy(train, train_labels, test, test_labels) -> float:
-    """Share of right classes, from features ``[examples, D]``, each scaled to variance one."""
-    model = make_pipeline(StandardScaler(), regression())
-    model.fit(np.asarray(train), train_labels)
-    return round(float(model.score(np.asarray(test), test_labels)), 4)
-
-
-def labels_of(part) -> np.ndarray:
-    """Classes of examples."""
-    return np.array([e.label for e in part])
-
-
-def layer_accuracies(known: Tensor, train: list, unseen: Tensor, test: list):
-    """:func:`feature_accuracy` of each layer, from features ``[L + 1, examples, D]``."""
-    truth, right = labels_of(train), labels_of(test)
-    return [
-        feature_accuracy(own, truth, other, right)
-        for own, other in zip(known, unseen, strict=True)
-    ]
 
 
 def frozen(job: Job, encoder: str) -> Trained:
@@ -388,12 +324,12 @@ def frozen(job: Job, encoder: str) -> Trained:
     train = chosen(config, "reviews", "train", max(config.frozen_labels), job.seed)
     test = measured(config, "reviews", "test")
     known, unseen = (
-        features(model, encode(config, "reviews", part, folder))
+        baselines.features(model, encode(config, "reviews", part, folder))
         for part in (train, test)
     )
     found = {
         kind: {
-            str(count): layer_accuracies(
+            str(count): baselines.layer_accuracies(
                 known[kind][:, :count], train[:count], unseen[kind], test
             )
             for count in config.frozen_labels
@@ -403,91 +339,37 @@ def frozen(job: Job, encoder: str) -> Trained:
     return Trained(model, found)
 
 
-def word_accuracy(config: Config, labels: int | None, seed: int) -> float:
-    """TF-IDF of words and pairs of words, and logistic regression."""
-    train = chosen(config, "reviews", "train", labels, seed)
-    test = measured(config, "reviews", "test")
-    words = TfidfVectorizer(ngram_range=(1, 2), sublinear_tf=True)
-    model = make_pipeline(words, regression())
-    model.fit([e.text for e in train], labels_of(train))
-    return round(float(model.score([e.text for e in test], labels_of(test))), 4)
-
-
-# --- baselines of the other tasks -------------------------------------------------------------
-
-
-def pair_baseline(config: Config) -> dict[str, float]:
-    """The share of common words, with the threshold that is best on the training part."""
-    train, test = part_of("pairs", "train"), measured(config, "pairs", "test")
-    overlap = np.array([e.overlap for e in train])
-    best = (0.0, 0.0, True)
-    for cut in np.unique(overlap):
-        for above in (True, False):
-            right = float(np.mean(((overlap >= cut) == above) == labels_of(train)))
-            best = max(best, (right, float(cut), above))
-    _, cut, above = best
-    said = (np.array([e.overlap for e in test]) >= cut) == above
-    return {"accuracy": float(np.mean(said == labels_of(test)))}
-
-
 def name_baseline(config: Config, labels: int | None) -> dict[str, float]:
-    """A word is a name if it mostly was one in so many training sentences."""
-    counts: dict[str, Counter] = defaultdict(Counter)
-    for e in chosen(config, "names", "train", labels, 0):
-        for (start, end), label in zip(e.words, e.labels, strict=True):
-            counts[e.text[start:end]][label] += label != IGNORED
+    """Names by what each word mostly was in so many training sentences."""
+    known = chosen(config, "names", "train", labels, 0)
     test = measured(config, "names", "test")
-    data = encode(config, "names", test)
-    answers = []
-    for example, encoding in zip(test, data.encodings, strict=True):
-        at = {s: counts.get(example.text[s:e], Counter()) for s, e in example.words}
-        answers.append(
-            [
-                int(at.get(s, Counter())[1] > at[s][0]) if s in at else 0
-                for s, _ in encoding.offsets
-            ]
-        )
-    return score(data, answers)
+    return baselines.names_by_word(known, test, encode(config, "names", test))
 
 
 def span_baseline(config: Config) -> dict[str, float]:
-    """Of all runs of sentences, the one with the largest share of words in common."""
-    test = measured(config, "spans", "test")
-    data = encode(config, "spans", test)
-    longest = config.max_length["spans"]
+    """Spans by words in common; what does not fit into the model is not asked here either."""
+    test, longest = measured(config, "spans", "test"), config.max_length["spans"]
     pieces = tokenizer(MINI_BERT)
     kept = [e for e in test if len(pieces.encode(e.question, e.passage)) <= longest]
-    answers = []
-    for example, encoding in zip(kept, data.encodings, strict=True):
-        text = example.passage
-        ends = [m.end() for m in re.finditer(r"[.!?;,:]+[\"']*(?=\s|$)", text)]
-        ends = sorted({*ends, len(text)})
-        starts = [0, *(end + 1 for end in ends[:-1])]
-        words = re.findall(r"\w+", example.question.lower())
-        runs = [(s, e) for s in starts for e in ends if s < e]
-        start, end = max(
-            runs,
-            key=lambda r: word_overlap(
-                words, re.findall(r"\w+", text[r[0] : r[1]].lower())
-            ),
-        )
-        answers.append(span_of_pieces(encoding, start, end))
-    return score(data, answers)
+    return baselines.spans_by_words(kept, encode(config, "spans", test))
 
 
 def majority(config: Config, task: str) -> dict[str, float]:
     """The class that is more frequent in the training part, always."""
-    train, test = part_of(task, "train"), measured(config, task, "test")
-    said = int(labels_of(train).mean() >= 0.5)
-    return {"accuracy": float((labels_of(test) == said).mean())}
+    test = measured(config, task, "test")
+    return {"accuracy": baselines.majority(part_of(task, "train"), test)}
+
+
+def pair_baseline(config: Config) -> dict[str, float]:
+    """Pairs by the share of common words, and by the more frequent class."""
+    test = measured(config, "pairs", "test")
+    accuracy = baselines.pairs_by_overlap(part_of("pairs", "train"), test)
+    return {"accuracy": accuracy, "majority": majority(config, "pairs")["accuracy"]}
 
 
 BASELINES = {
     "baseline, reviews": lambda config: majority(config, "reviews"),
-    "baseline, pairs": lambda config: {
-        **pair_baseline(config),
-        "majority": majority(config, "pairs")["accuracy"],
-    },
+    "baseline, pairs": pair_baseline,
     "baseline, names": lambda config: name_baseline(config, FEW["names"][0]),
     "baseline, names, all": lambda config: name_baseline(config, None),
     "baseline, spans": span_baseline,
@@ -504,8 +386,11 @@ def train(job: Job) -> Trained:
         found = rounded(BASELINES[job.variant](job.config))
         return Trained(None, found, parameters=0)
     if kind == "words":
+        test = measured(job.config, "reviews", "test")
         found = {
-            str(labels or "all"): word_accuracy(job.config, labels, job.seed)
+            str(labels or "all"): baselines.words_alone(
+                chosen(job.config, "reviews", "train", labels, job.seed), test
+            )
             for labels in job.config.words_labels
             if labels or not job.seed
         }

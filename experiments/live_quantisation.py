@@ -14,9 +14,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bertbook.corpora.documents import KINDS
 from bertbook.pretraining.heads import BertForPreTraining
+from bertbook.pretraining.masking import IGNORED, PieceTable
 from bertbook.pretraining.mini_bert import load_mini_bert
 from bertbook.shared.experiment import Experiment, Job, Trained
+from bertbook.studies.pretraining_measures import masked_places, measure_model
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # of the two below
 from experiments import mini_bert
@@ -28,7 +31,7 @@ class Config:
     """What is read: kinds of text, and batches of each."""
 
     batches: int = 4
-    kinds: tuple[str, ...] = mini_bert.KINDS
+    kinds: tuple[str, ...] = KINDS
 
 
 CONFIG = Config()
@@ -91,8 +94,8 @@ def differences(exact, quantised, batches: list[dict], table) -> dict[str, float
             gap = (ours - theirs).abs().masked_select(pairs)
             largest = max(largest, gap.max().item())
             total, count = total + gap.double().sum().item(), count + gap.numel()
-        hidden = mini_bert.masked_places(batch, table)
-        hidden = hidden[batch["labels"] != mini_bert.IGNORED]
+        hidden = masked_places(batch, table)
+        hidden = hidden[batch["labels"] != IGNORED]
         best = [output.prediction_logits[hidden].argmax(-1) for output in both]
         same, places = same + (best[0] == best[1]).sum().item(), places + len(best[0])
     return {
@@ -112,12 +115,12 @@ def train(job: Job) -> Trained:
 def measure(job: Job, model: BertForPreTraining) -> dict:
     """Metrics of one way to store the weights: by kind of text, and the size in bytes."""
     exact, tokenizer = load_mini_bert()
-    table = mini_bert.PieceTable(tokenizer.pieces)
+    table = PieceTable(tokenizer.pieces)
     metrics = {}
     for kind in job.config.kinds:
         batches = mini_bert.held_out_batches(mini_bert.CONFIG, tokenizer.pieces, kind)
         batches = batches[: job.config.batches]
-        metrics[kind] = mini_bert.measure_model(model, batches, table)
+        metrics[kind] = measure_model(model, batches, table)
         if job.variant != "float16":
             metrics[kind] |= differences(exact, model, batches, table)
     if job.variant == "float16":

@@ -18,7 +18,6 @@ from functools import cache
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from bertbook.bert.config import BertConfig
 from bertbook.bert.loading import load_weights
@@ -26,7 +25,7 @@ from bertbook.corpora.documents import KINDS, load_documents
 from bertbook.pretraining.data import PairStream, Stage
 from bertbook.pretraining.heads import BertForPreTraining
 from bertbook.pretraining.loop import PreTraining, pretrain, read_log
-from bertbook.pretraining.masking import IGNORED, PieceTable
+from bertbook.pretraining.masking import PieceTable
 from bertbook.pretraining.mini_bert import start_with_neighbours
 from bertbook.pretraining.optimizer import decays, warmup_and_linear_decay
 from bertbook.pretraining.sentence_pairs import SentencePair, collate, sentence_pairs
@@ -34,12 +33,17 @@ from bertbook.shared.experiment import Experiment, Job, Trained, section, store
 from bertbook.shared.results import means
 from bertbook.shared.training import seed_everything, write_atomically
 from bertbook.shared.training import train as fit
-from bertbook.studies.metrics import guess_scores
 from bertbook.studies.mlm_baselines import (
     CONTEXTS,
     LEFT,
     LSTMForMaskedLM,
     NeighbourModel,
+)
+from bertbook.studies.pretraining_measures import (
+    measure_counts,
+    measure_model,
+    measure_next_sentence,
+    measure_overlap,
 )
 from bertbook.tokenizer.learning import count_words, learn_vocabulary, pair_count
 from bertbook.tokenizer.wordpiece import WordPieceTokenizer
@@ -303,94 +307,6 @@ def held_out_batches(config: Config, pieces: list[str], kind: str) -> list[dict]
     ]
 
 
-def masked_places(batch: dict, table: PieceTable) -> Tensor:
-    """Where [MASK] stands, ``[B, S]``: there no model sees what it is asked for."""
-    return (batch["labels"] != IGNORED) & (batch["input_ids"] == table.mask_id)
-
-
-@torch.no_grad()
-def measure_model(model, batches: list[dict], table: PieceTable) -> dict[str, float]:
-    """Cross-entropy in nats and shares of right guesses where [MASK] stands."""
-    model.eval()
-    logits, wanted = [], []
-    for batch in batches:
-        chosen = batch["labels"] != IGNORED
-        scores = model(**batch).prediction_logits.float()  # [N, V]
-        hidden = masked_places(batch, table)[chosen]
-        logits.append(scores[hidden])
-        wanted.append(batch["labels"][chosen][hidden])
-    return guess_scores(torch.cat(logits), torch.cat(wanted))
-
-
-def measure_counts(
-    model: NeighbourModel, batches: list[dict], table: PieceTable
-) -> dict[str, float]:
-    """The same for counted neighbours."""
-    chances, wanted = [], []
-    for batch in batches:
-        for row, place in masked_places(batch, table).nonzero().tolist():
-            ids = batch["input_ids"][row]
-            chances.append(
-                torch.from_numpy(model.predict(ids, place, table.special)).float()
-            )
-            wanted.append(batch["labels"][row, place])
-    return guess_scores(torch.stack(chances).log(), torch.stack(wanted))
-
-
-@torch.no_grad()
-def measure_next_sentence(
-    model: BertForPreTraining, config: Config, pieces: list[str], kind: str
-) -> dict[str, float]:
-    """Verdicts on true pairs, on those of another document and on those in swapped order."""
-    table, found = PieceTable(pieces), {}
-    generator = torch.Generator().manual_seed(9)
-    for negatives in ("random", "swapped"):
-        pairs = held_out(config, pieces, kind, negatives=negatives)
-        verdicts = []
-        for start in range(0, len(pairs), 50):
-            batch = collate(pairs[start : start + 50], table, generator=generator)
-            # Nothing is masked: as a reader would ask.
-            whole = batch["input_ids"].where(
-                batch["labels"] == IGNORED, batch["labels"]
-            )
-            batch = {**batch, "input_ids": whole, "labels": None}
-            logits = model(**{**batch, "next_sentence_label": None})
-            verdicts.append(logits.seq_relationship_logits.argmax(-1))
-        verdicts = torch.cat(verdicts)
-        truth = torch.tensor([pair.next_sentence_label for pair in pairs])
-        right = (verdicts == truth).double()
-        found[negatives] = {
-            "pairs": len(pairs),
-            "accuracy": round(right.mean().item(), 4),
-            "followed": round(right[truth == 0].mean().item(), 4),
-            "not_followed": round(right[truth == 1].mean().item(), 4),
-        }
-    return found
-
-
-def overlap(pair: SentencePair) -> float:
-    """The share of the shorter segment's pieces that the other one has too."""
-    first, second = set(pair.first), set(pair.second)
-    return len(first & second) / min(len(first), len(second))
-
-
-def overlap_baseline(config: Config, pieces: list[str], kind: str) -> dict[str, float]:
-    """Next sentence by common pieces alone; the threshold is that of the validation part."""
-    pairs = held_out(config, pieces, kind, "validation")
-    values = torch.tensor([overlap(pair) for pair in pairs])
-    follows = torch.tensor([pair.next_sentence_label == 0 for pair in pairs])
-    cuts = values.unique()
-    right = ((values >= cuts[:, None]) == follows).double().mean(1)
-    cut = cuts[right.argmax()]
-    pairs = held_out(config, pieces, kind)
-    said = torch.tensor([overlap(pair) >= cut for pair in pairs])
-    truth = torch.tensor([pair.next_sentence_label == 0 for pair in pairs])
-    return {
-        "pairs": len(pairs),
-        "accuracy": round((said == truth).double().mean().item(), 4),
-    }
-
-
 def train_lstm(
     config: Config, pieces: list[str], work: Path
 ) -> tuple[LSTMForMaskedLM, list[float], float]:
@@ -502,12 +418,18 @@ def measure(job: Job, model) -> dict:
         }
     }
     if job.variant == NAME:
-        metrics["next_sentence"] = {
-            kind: measure_next_sentence(model, config, pieces, kind) for kind in KINDS
-        }
-        metrics["next_sentence_by_overlap"] = {
-            kind: overlap_baseline(config, pieces, kind) for kind in KINDS
-        }
+        metrics |= {"next_sentence": {}, "next_sentence_by_overlap": {}}
+        for kind in KINDS:
+            pairs = {
+                how: held_out(config, pieces, kind, negatives=how)
+                for how in ("random", "swapped")
+            }
+            metrics["next_sentence"][kind] = {
+                how: measure_next_sentence(model, pairs[how], table) for how in pairs
+            }
+            known = held_out(config, pieces, kind, "validation")
+            by_overlap = measure_overlap(known, pairs["random"])
+            metrics["next_sentence_by_overlap"][kind] = by_overlap
     return metrics
 
 

@@ -11,6 +11,7 @@ from bertbook.bert.model import BertModel
 from bertbook.shared.experiment import Job
 from bertbook.shared.results import read_results
 from bertbook.shared.training import count_parameters
+from bertbook.studies import task_baselines as baselines
 from experiments import fine_tuning as experiment
 from tests.experiments.one_process import do_what_is_missing
 
@@ -109,7 +110,11 @@ def test_the_baselines_are_measured_anew():
     found = experiment.name_baseline(experiment.CONFIG, 1000)
     assert values("baseline, names", "f1") == [round(found["f1"], 4)]
     assert values("words", "300")[1] == pytest.approx(
-        experiment.word_accuracy(experiment.CONFIG, 300, 1), abs=0.002
+        baselines.words_alone(
+            experiment.chosen(experiment.CONFIG, "reviews", "train", 300, 1),
+            experiment.measured(experiment.CONFIG, "reviews", "test"),
+        ),
+        abs=0.002,
     )
 
 
@@ -121,13 +126,11 @@ def test_the_committed_weights_yield_the_committed_features():
     train = experiment.chosen(config, "reviews", "train", 300, 0)
     test = experiment.measured(config, "reviews", "test")
     known, unseen = (
-        experiment.features(model, experiment.encode(config, "reviews", part))["mean"][
-            2
-        ]
+        baselines.features(model, experiment.encode(config, "reviews", part))["mean"][2]
         for part in (train, test)
     )
-    truth, right = experiment.labels_of(train), experiment.labels_of(test)
-    again = experiment.feature_accuracy(known, truth, unseen, right)
+    truth, right = baselines.labels_of(train), baselines.labels_of(test)
+    again = baselines.feature_accuracy(known, truth, unseen, right)
     recorded = values("frozen, mini_bert", "mean")[0]["300"][2]
     assert again == pytest.approx(recorded, abs=0.01)
 
