@@ -242,9 +242,9 @@ def weights_file(folder: Path, name: str, variant: str) -> Path:
     return folder / f"{name}_{re.sub(r'[^0-9A-Za-z]+', '_', variant)}.safetensors"
 
 
-def store(model: nn.Module | dict[str, Tensor], path: Path) -> None:
-    """Write what was trained, in half precision; or tensors by name as they are."""
-    state = trained_tensors(model) if isinstance(model, nn.Module) else model
+def store(model: nn.Module, path: Path) -> None:
+    """Write what was trained, in half precision."""
+    state = trained_tensors(model)
     write_atomically(path, lambda part: save_file(state, part, {"format": "pt"}))
 
 
