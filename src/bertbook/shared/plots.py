@@ -143,8 +143,8 @@ def attention_heatmap(
     image = ax.imshow(matrix, cmap=ATTENTION_COLORS, vmin=0, vmax=vmax, aspect="equal")
     ax.set_xticks(range(len(key_tokens)), key_tokens, rotation=90)
     ax.set_yticks(range(len(query_tokens)), query_tokens)
-    ax.set_xlabel("key: is looked at")
-    ax.set_ylabel("query: looks")
+    ax.set_xlabel("key (attended to)")
+    ax.set_ylabel("query (attending)")
     ax.tick_params(length=0)
     ax.grid(False)
     for spine in ax.spines.values():

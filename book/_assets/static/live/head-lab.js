@@ -42,7 +42,7 @@ customElements.define("live-head-lab", class extends ModelFigure {
     this.all = button("All heads on", () => { this.off.clear(); this.later(0); });
     this.heads = h("div", { class: "heads", role: "group", "aria-label": "heads: rows are layers, columns heads" });
     this.map = h("div", { class: "map scroll", tabindex: "0", role: "region", "aria-label": "weights of the chosen head" });
-    this.legend = h("p", { class: "legend" }, "A row is a token that looks, a column one that is looked at; more colour is more weight.");
+    this.legend = h("p", { class: "legend" }, "Rows: query (attending). Columns: key (attended to). More colour is more weight.");
     this.exact = h("div", { class: "exact scroll", tabindex: "0", role: "region", "aria-label": "exact weights of one row" });
     this.loss = h("div", { class: "loss scroll", tabindex: "0", role: "region", "aria-label": "what the output loses" });
     this.makeHeads();
