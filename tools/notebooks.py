@@ -204,6 +204,8 @@ def stale_cells(notebook: NotebookNode) -> list[str]:
 def definitions(names: str) -> str:
     """The source of definitions of the package, as its files have it, docstrings cut short.
 
+    The first line names the file, so that a reader of the page finds it.
+
     Args:
         names: Dotted names of functions, classes or assigned module-level names, separated by
             spaces: ``"bertbook.attention.scores.causal_mask
@@ -214,10 +216,16 @@ def definitions(names: str) -> str:
     """
     if not isinstance(names, str) or not names.split():
         raise NotebookError(f"expected dotted names separated by spaces, got {names!r}")
-    return "\n\n\n".join(_definition(name) for name in names.split())
+    parts, before = [], None
+    for name in names.split():
+        file, text = _definition(name)
+        place = f"# {file.relative_to(SRC.parent).as_posix()}\n"
+        parts.append(text if file == before else place + text)
+        before = file
+    return "\n\n\n".join(parts)
 
 
-def _definition(dotted: str) -> str:
+def _definition(dotted: str) -> tuple[Path, str]:
     # Read, not imported: needs no torch, and sees what the file says now.
     module, _, name = dotted.rpartition(".")
     stem = SRC.joinpath(*module.split("."))
@@ -248,7 +256,7 @@ def _definition(dotted: str) -> str:
         [nodes[0].lineno, *(d.lineno for d in getattr(nodes[0], "decorator_list", []))]
     )
     kept = [i for i in range(start - 1, nodes[0].end_lineno) if i not in left_out]
-    return "\n".join(lines[i] for i in kept)
+    return files[0], "\n".join(lines[i] for i in kept)
 
 
 def _defines(node: ast.stmt) -> list[str]:

@@ -460,11 +460,11 @@ class TestDefinitions:
             "demo.boxes.Box demo.boxes.area demo.boxes.SIZES demo.NAME"
         )
         assert found == (
-            "@dataclass(frozen=True)\nclass Box:\n    width: int = 1  # metres\n\n\n"
+            "# src/demo/boxes.py\n@dataclass(frozen=True)\nclass Box:\n    width: int = 1  # metres\n\n\n"
             '@functools.cache\ndef area(sizes):\n    """The product."""\n    # It is counted.\n'
             "    return sizes[0] * sizes[1]\n\n\n"
             "SIZES: tuple[int, ...] = (\n    2,\n    3,\n)\n\n\n"
-            "NAME = 'demo'"
+            "# src/demo/__init__.py\nNAME = 'demo'"
         )
 
     @pytest.mark.parametrize(
@@ -510,7 +510,9 @@ class TestDefinitions:
 def test_a_processed_notebook_has_the_definitions_and_the_outputs(processed):
     done = read(processed).cells
     assert [cell.id for cell in done] == [f"cell-{number}" for number in range(1, 11)]
-    assert done[PACKAGE].source.startswith("SIZES: tuple[int, ...] = (\n")
+    assert done[PACKAGE].source.startswith(
+        "# src/demo/boxes.py\nSIZES: tuple[int, ...] = (\n"
+    )
     assert [output.text for output in done[PRINT].outputs] == ["one\ntwo\n"]
     assert [output.data for output in done[VALUE].outputs] == [
         {"application/papermill.record/text/plain": "6"},
