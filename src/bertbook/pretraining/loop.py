@@ -1,9 +1,7 @@
 """Pre-training as a program: on one processor, on several, on many nodes, and after a break.
 
-This loop is for trainings of hours: a stream of text instead of examples in memory, several
-processes, checkpoints that are folders, a log. All other models of the book are trained by
-:func:`bertbook.shared.training.train`, one process and one function. Both take the same steps of
-AdamW; tests prove it of each.
+This loop is for trainings of hours, on text that streams. All other models of the book are trained
+by :func:`bertbook.shared.training.train`, in one process. Both take the steps of PyTorch's AdamW.
 
 The loop runs on Hugging Face's `accelerate`, which knows the machine: processes, devices, bf16.
 Here stand the loss, the schedule, and what must survive ``kill -9``. B batch   S length
@@ -11,7 +9,6 @@ Here stand the loss, the schedule, and what must survive ``kill -9``. B batch   
 
 import contextlib
 import json
-import logging
 import os
 import shutil
 import time
@@ -28,11 +25,8 @@ from tqdm import tqdm
 from bertbook.pretraining.data import PairStream, Stage, micro_batch
 from bertbook.pretraining.heads import BertForPreTraining
 from bertbook.pretraining.masking import MaskingRule, PieceTable
-from bertbook.pretraining.optimizer import (
-    decay_groups,
-    warmup_and_linear_decay,
-)
-from bertbook.pretraining.processes import join_processes
+from bertbook.pretraining.optimizer import decay_groups, warmup_and_linear_decay
+from bertbook.pretraining.processes import errors_alone, join_processes
 from bertbook.pretraining.sentence_pairs import Document
 from bertbook.shared.training import seed_everything, write_atomically
 
@@ -97,11 +91,7 @@ class PreTraining:
         return sum(stage.steps for stage in self.stages)
 
     def stage_of(self, step: int) -> Stage:
-        """The stage of a step, counted from 0.
-
-        Raises:
-            ValueError: if it is none of the training's.
-        """
+        """The stage of a step, counted from 0; a ValueError if it is none of the training's."""
         rest = step
         for stage in self.stages:
             if 0 <= rest < stage.steps:
@@ -135,9 +125,8 @@ def pretrain(
         table: of the vocabulary.
         settings: what else decides.
         folder: where checkpoint, log and settings are kept; on several nodes, one that all of them
-            see. One line of the log a step: ``step``,
-            ``loss``, ``masked_lm_loss``, ``next_sentence_loss``, ``rate``, ``tokens`` (that are no
-            padding) and ``seconds``.
+            see. One line of the log a step: ``step``, ``loss``, ``masked_lm_loss``,
+            ``next_sentence_loss``, ``rate``, ``tokens`` (that are no padding) and ``seconds``.
         mixed_precision: ``"no"`` or ``"bf16"``.
         progress: label of a progress bar; ``None`` shows none.
         stop_after: steps after which it stops with a checkpoint; ``None``: all.
@@ -317,13 +306,8 @@ def _save_checkpoint(accelerator: Accelerator, folder: Path, step: int) -> None:
     unfinished = folder / f"{UNFINISHED}-{step}"
     accelerator.wait_for_everyone()
     # That the decoder's matrix is the word embeddings' need not be said each time.
-    logger = logging.getLogger("accelerate.utils.other")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
+    with errors_alone("accelerate.utils.other"):
         accelerator.save_state(str(unfinished))
-    finally:
-        logger.setLevel(level)
     accelerator.wait_for_everyone()
     if not accelerator.is_main_process:
         return

@@ -1,12 +1,27 @@
-"""Several processes of one training: whether they have found one another."""
+"""Several processes of one training: whether they have found one another, and what they say."""
 
+import contextlib
+import logging
 import os
+from collections.abc import Iterator
 
 import torch
 from accelerate import PartialState
 from accelerate.state import AcceleratorState
 
-__all__ = ["join_processes"]
+__all__ = ["errors_alone", "join_processes"]
+
+
+@contextlib.contextmanager
+def errors_alone(name: str) -> Iterator[None]:
+    """Let a library's logger pass errors alone for a while; then its level is what it was."""
+    logger = logging.getLogger(name)
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def join_processes() -> PartialState:
