@@ -219,7 +219,7 @@ def definitions(names: str) -> str:
     parts, before = [], None
     for name in names.split():
         file, text = _definition(name)
-        place = f"# {file.relative_to(SRC.parent).as_posix()}\n"
+        place = f"# src/{file.relative_to(SRC).as_posix()}\n"
         parts.append(text if file == before else place + text)
         before = file
     return "\n\n\n".join(parts)
