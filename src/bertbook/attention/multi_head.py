@@ -167,13 +167,13 @@ class MultiHeadAttention(nn.Module):
             ValueError: if a shape does not fit, or a query may look at no key.
         """
         source = hidden_states if key_value_states is None else key_value_states
-        width, mask = self.query.in_features, mask_for_heads(attention_mask)
+        width = self.query.in_features
         check_states("hidden_states", hidden_states, "B", "T", width)
         check_states("key_value_states", source, len(hidden_states), "S", width)
-        sizes = hidden_states.shape[1], source.shape[1]  # T, S
-        check_mask(mask, (len(source), self.num_heads, *sizes))
+        scores = len(source), self.num_heads, hidden_states.shape[1], source.shape[1]
+        check_mask(mask_for_heads(attention_mask), scores)
         key, value = self.keys_and_values(source)  # [B, H, S, Dh] each
-        return self.attend(hidden_states, key, value, mask, return_weights)
+        return self.attend(hidden_states, key, value, attention_mask, return_weights)
 
     def keys_and_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
         """Project tokens to what they are found by and what they hand over.
@@ -203,7 +203,7 @@ class MultiHeadAttention(nn.Module):
             hidden_states: ``[B, T, D]``, where the queries come from.
             key: ``[B, H, S, Dh]``.
             value: ``[B, H, S, Dh]``.
-            attention_mask: boolean, broadcastable to ``[B, H, T, S]``.
+            attention_mask: boolean; see :func:`mask_for_heads`.
             return_weights: as in :meth:`forward`.
 
         Returns:
@@ -212,6 +212,6 @@ class MultiHeadAttention(nn.Module):
         query = split_heads(self.query(hidden_states), self.num_heads)  # [B, H, T, Dh]
         dropout = self.dropout.p if self.training else 0.0
         context, weights = mix_values(
-            query, key, value, attention_mask, dropout, return_weights
+            query, key, value, mask_for_heads(attention_mask), dropout, return_weights
         )  # [B, H, T, Dh], [B, H, T, S]
         return self.output(merge_heads(context)), weights

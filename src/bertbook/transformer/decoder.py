@@ -94,8 +94,8 @@ class DecoderLayer(nn.Module):
         Args:
             states: ``[B, T, D]``; with a cache only those of the new tokens.
             memory: output of the last encoder layer, ``[B, S, D]``.
-            mask: of the self-attention, broadcastable to ``[B, H, T, T]``, such as the causal.
-            memory_mask: of the cross-attention, broadcastable to ``[B, H, T, S]``.
+            mask: of the self-attention, such as the causal ``[T, T]``.
+            memory_mask: of the cross-attention, such as ``[B, 1, S]``.
             cache: keys and values of earlier tokens; those of the new ones are added.
             return_weights: whether the weights are needed.
 
@@ -175,14 +175,14 @@ class Decoder(nn.Module):
             TypeError: if states are not floating point, or a mask is not boolean.
             ValueError: if a shape does not fit, or a token may look at none.
         """
-        mask, memory_mask = mask_for_heads(mask), mask_for_heads(memory_mask)
         width, heads = self.config.d_model, self.config.num_heads
         check_states("states", states, "B", "T", width)
         check_states("memory", memory, len(states), "S", width)
         batch, length, _ = states.shape
         keys = length + (cache[0].length if cache else 0)
-        check_mask(mask, (batch, heads, length, keys))
-        check_mask(memory_mask, (batch, heads, length, memory.shape[1]))
+        check_mask(mask_for_heads(mask), (batch, heads, length, keys))
+        sources = memory.shape[1]  # S
+        check_mask(mask_for_heads(memory_mask), (batch, heads, length, sources))
         self_weights, cross_weights = [], []
         for number, layer in enumerate(self.layers):
             states, own, cross = layer(

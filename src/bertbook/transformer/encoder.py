@@ -269,7 +269,7 @@ class EncoderLayer(nn.Module):
 
         Args:
             states: ``[B, S, D]``.
-            mask: which tokens may be looked at, broadcastable to ``[B, H, S, S]``.
+            mask: which tokens may be looked at, such as ``[B, 1, S]``.
             return_weights: whether the weights are needed.
 
         Returns:
@@ -319,10 +319,10 @@ class Encoder(nn.Module):
             TypeError: if the states are not floating point, or the mask is not boolean.
             ValueError: if a shape does not fit, or a token may look at none.
         """
-        mask, all_weights = mask_for_heads(mask), []
         check_states("states", states, "B", "S", self.config.d_model)
         batch, length, _ = states.shape
-        check_mask(mask, (batch, self.config.num_heads, length, length))
+        check_mask(mask_for_heads(mask), (batch, self.config.num_heads, length, length))
+        all_weights = []
         for layer in self.layers:
             states, weights = layer(states, mask, return_weights)
             all_weights.append(weights)
