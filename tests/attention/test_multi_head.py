@@ -196,6 +196,40 @@ def test_in_bfloat16_both_paths_agree():
         torch.testing.assert_close(output.float(), expected, atol=0.02, rtol=0.02)
 
 
+@pytest.mark.parametrize("dropout", [0.0, 0.5])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_weights_come_only_where_they_are_asked_for(dropout, dtype):
+    """Also where the fused kernel is not taken, in training with dropout or in bfloat16."""
+    layer = MultiHeadAttention(8, 2, dropout=dropout).to(dtype)
+    hidden = torch.randn(2, 3, 8).to(dtype)
+    assert layer(hidden)[1] is None
+    assert layer(hidden, return_weights=True)[1].shape == (2, 2, 3, 3)
+
+
+@pytest.mark.parametrize("return_weights", [True, False])
+def test_a_forbidden_key_gets_nothing_however_low_the_others_score(return_weights):
+    """Scores of 1e40 and more: no number that is added in place of minus infinity is enough."""
+    torch.manual_seed(0)
+    layer = MultiHeadAttention(24, 6).double()
+    with torch.no_grad():
+        layer.query.weight *= 1e20
+        layer.key.weight *= 1e20
+    hidden = torch.randn(4, 5, 24, dtype=torch.float64)
+    seen, weights = layer(hidden, return_weights=True)
+    for place in range(5):
+        assert (weights[..., place] == 1).any()  # each would be the winner somewhere
+        mask = (torch.arange(5) != place)[None, None]
+        output, used = layer(hidden, None, mask, return_weights)
+        assert not torch.equal(output, seen)
+        if return_weights:
+            assert (used[..., place] == 0).all()
+        changed = hidden.clone()
+        changed[:, place] += 1
+        again, _ = layer(changed, None, mask, return_weights)
+        others = torch.arange(5) != place
+        assert torch.equal(again[:, others], output[:, others])
+
+
 def test_dropout_falls_alike_whether_the_weights_are_returned_or_not():
     layer, hidden = MultiHeadAttention(12, 3, dropout=0.4), torch.randn(2, 5, 12)
     torch.manual_seed(1)

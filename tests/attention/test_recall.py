@@ -135,6 +135,28 @@ def test_chrono_starts_with_memories_up_to_the_horizon():
     assert torch.equal(bias[:400], -bias[400:800])
 
 
+def test_no_chrono_unit_starts_with_a_memory_shorter_than_one_step():
+    torch.manual_seed(0)
+    bias = RecurrentRecall("lstm", 200, "chrono", 17, horizon=4).layer.bias_ih_l0
+    assert bias[200:400].min() >= 0
+    assert bias[200:400].max() <= math.log(3)
+
+
+def test_the_horizon_is_512_unless_another_is_named():
+    torch.manual_seed(0)
+    default = RecurrentRecall("lstm", 200, "chrono", 17)
+    assert default.embedding.embedding_dim == 32
+    longest = default.layer.bias_ih_l0[200:400].exp().max().item()
+    assert longest == pytest.approx(511, rel=0.05)
+
+
+@pytest.mark.parametrize("start", ["0", "1"])
+def test_the_forget_gate_starts_at_the_number_that_names_it(start):
+    layer = RecurrentRecall("lstm", 5, start, 17).layer
+    bias = (layer.bias_ih_l0 + layer.bias_hh_l0).detach()
+    assert bias[5:10].tolist() == [float(start)] * 5
+
+
 def test_orthogonal_start():
     weight = RecurrentRecall("rnn", 20, "orthogonal", 17).layer.weight_hh_l0
     torch.testing.assert_close(weight @ weight.T, torch.eye(20), atol=1e-5, rtol=0)
@@ -192,6 +214,24 @@ def test_accuracy_counts_right_answers():
 
     assert recall_accuracy(Oracle(), 7, generator()) == 1
     assert recall_accuracy(lambda t: -Oracle()(t), 7, generator()) < 0.3
+
+
+def test_accuracy_asks_the_sequences_it_is_told_to():
+    seen = []
+
+    def model(tokens):
+        seen.append(tokens)
+        return torch.zeros(len(tokens), LETTERS)
+
+    recall_accuracy(model, 7, generator())
+    recall_accuracy(model, 3, generator(), items=4, prefix=5, sequences=6)
+    assert [tuple(tokens.shape) for tokens in seen] == [
+        (512, 8 + 7 + 1),
+        (6, 5 + 3 + 1),
+    ]
+    assert torch.equal(seen[0], recall_batch(512, 7, generator()).tokens)
+    expected = recall_batch(6, 3, generator(), items=4, prefix=5).tokens
+    assert torch.equal(seen[1], expected)
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 """bertbook.attention.scores against PyTorch, and by its invariants."""
 
+import itertools
 import math
 
 import pytest
@@ -89,6 +90,14 @@ def test_half_precision_follows_the_library(dtype):
     )
     assert ours.dtype == dtype
     assert (ours - exact).abs().max() < 16 * torch.finfo(dtype).eps
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_a_mask_leaves_the_type_of_the_scores(dtype):
+    scores = torch.tensor([[1.0, 2.0, 1.0]], dtype=dtype)
+    weights = masked_softmax(scores, torch.tensor([[True, False, True]]))
+    assert weights.dtype == dtype
+    assert weights.tolist() == [[0.5, 0.0, 0.5]]
 
 
 @given(
@@ -245,6 +254,22 @@ def test_the_score_functions_by_hand():
     )
 
 
+def test_the_learned_scores_pair_by_pair():
+    """Query, key and hidden layer of three widths: every matrix meets what it belongs to."""
+    torch.manual_seed(0)
+    query, key = torch.randn(2, 4, 3).double(), torch.randn(2, 5, 6).double()
+    matrix, vector = torch.randn(3, 6).double(), torch.randn(7).double()
+    w_q, w_k = torch.randn(3, 7).double(), torch.randn(6, 7).double()
+    bilinear = bilinear_score(query, key, matrix)
+    additive = additive_score(query, key, w_q, w_k, vector)
+    assert bilinear.shape == additive.shape == (2, 4, 5)
+    for b, t, s in itertools.product(range(2), range(4), range(5)):
+        q, k = query[b, t], key[b, s]
+        close(bilinear[b, t, s], q @ (matrix @ k), torch.float64)
+        hidden = torch.tanh(w_q.T @ q + w_k.T @ k)
+        close(additive[b, t, s], vector @ hidden, torch.float64)
+
+
 def test_a_dot_product_of_projections_is_a_bilinear_form_of_low_rank():
     torch.manual_seed(0)
     tokens = torch.randn(4, 9, 16, dtype=torch.float64)
@@ -264,6 +289,14 @@ def test_masks():
         [[True] * 3],
     ]
     assert causal_mask(3).long().tolist() == [[1, 0, 0], [1, 1, 0], [1, 1, 1]]
+
+
+def test_masks_are_made_where_they_are_needed():
+    """On the device that is named, and where the lengths are, not where new tensors go."""
+    assert causal_mask(3, device="meta").device.type == "meta"
+    lengths = torch.tensor([1, 3])
+    with torch.device("meta"):
+        assert padding_mask(lengths, 3).sum().item() == 4
 
 
 @pytest.mark.parametrize("masked", [-1e9, -1e4])
@@ -295,6 +328,31 @@ def test_one_head_is_projections_and_attention(problem, seed):
     ours, theirs = (torch.autograd.grad(y, parameters, up) for y in (output, expected))
     for mine, reference in zip(ours, theirs, strict=True):
         close(mine, reference, query.dtype)
+
+
+@pytest.mark.parametrize(
+    ("widths", "expected"),
+    [
+        ({}, (6, 6, 6)),
+        ({"d_k": 4}, (4, 4, 4)),
+        ({"d_v": 3}, (6, 6, 3)),
+        ({"d_k": 4, "d_v": 3}, (4, 4, 3)),
+    ],
+)
+@pytest.mark.parametrize("bias", [True, False])
+def test_the_three_projections_have_the_widths_and_biases_asked_for(
+    widths, expected, bias
+):
+    layer = SelfAttention(6, **widths, bias=bias)
+    shapes = {name: tuple(p.shape) for name, p in layer.named_parameters()}
+    wanted = {}
+    for name, width in zip(("query", "key", "value"), expected, strict=True):
+        wanted[f"{name}.weight"] = (width, 6)
+        if bias:
+            wanted[f"{name}.bias"] = (width,)
+    assert shapes == wanted
+    output, weights = layer(torch.zeros(2, 5, 6))
+    assert (output.shape, weights.shape) == ((2, 5, expected[2]), (2, 5, 5))
 
 
 def test_dropped_weights_are_zero_and_the_others_grow():
@@ -340,6 +398,7 @@ ONE, TRUE = SelfAttention(4), torch.ones(3, 3, dtype=torch.bool)
         (lambda: padding_mask(torch.tensor([[1]]), 3), ValueError, r"\[1, 1\]"),
         (lambda: causal_mask(0), ValueError, "got 0"),
         (lambda: SelfAttention(0), ValueError, "d_model.*got 0"),
+        (lambda: SelfAttention(4, 0), ValueError, "d_k.*got 0"),
         (lambda: SelfAttention(4, d_v=-1), ValueError, "d_v.*got -1"),
         (lambda: SelfAttention(5)(X), ValueError, r"\[..., T, 5\], got \[2, 3, 4\]"),
     ],
