@@ -18,6 +18,8 @@ from bertbook.bert.model import (
     BertModel,
     parameter_table,
 )
+from bertbook.pretraining.heads import BertForPreTraining
+from bertbook.pretraining.masking import IGNORED
 from tests.bert.problems import close, problems
 
 EVERYTHING = {"output_hidden_states": True, "output_attentions": True}
@@ -241,6 +243,43 @@ def test_a_head_mask_receives_gradients():
     assert (ones.grad != 0).all()
     slope = (sums[0] - sums[1]) / 2e-6
     torch.testing.assert_close(ones.grad[1, 2], slope, atol=1e-7, rtol=1e-6)
+
+
+@pytest.mark.parametrize("model_type", [torch.bfloat16, torch.float32])
+@pytest.mark.parametrize("type_", [torch.bool, torch.long, torch.float64])
+def test_a_head_mask_of_any_type_leaves_the_type_of_the_model(model_type, type_):
+    model = BertModel(BertConfig.tiny()).eval().to(model_type)
+    heads = torch.tensor([[1, 0, 1], [0, 1, 1]])
+    output = model(IDS, head_mask=heads.to(type_))
+    assert output.last_hidden_state.dtype == model_type
+    assert torch.equal(output[0], model(IDS, head_mask=heads.to(model_type))[0])
+    assert not torch.equal(output[0], model(IDS, head_mask=heads.flip(0))[0])
+
+
+@pytest.mark.parametrize("by_query", [True, False])
+def test_a_forbidden_key_gets_nothing_however_low_the_others_score(by_query):
+    """Scores of 1e40 and more: no number that is added in place of minus infinity is enough."""
+    ours = twins(BertConfig.tiny(), "eager", torch.float64)[1]
+    with torch.no_grad():
+        for layer in ours.encoder.layer:
+            layer.attention.self.query.weight *= 1e20
+            layer.attention.self.key.weight *= 1e20
+    ids = torch.arange(1, 31).view(6, 5)
+    free = ours(ids, **EVERYTHING)
+    for place in range(5):
+        others = torch.arange(5) != place
+        for weights in free.attentions:  # each would be the winner somewhere
+            assert (weights[..., place] == 1).any()
+        mask = others.expand(6, 5, 5) if by_query else others.expand(6, 5)
+        output = ours(ids, mask, **EVERYTHING)
+        for weights in output.attentions:
+            assert (weights[..., place] == 0).all()
+        changed = ids.clone()
+        changed[:, place] = 0
+        for options in ({}, EVERYTHING):
+            after = ours(changed, mask, **options)
+            before = ours(ids, mask, **options)
+            assert torch.equal(after[0][:, others], before[0][:, others])
 
 
 @pytest.mark.parametrize("pooler", [True, False])
@@ -471,6 +510,70 @@ def test_a_mask_that_forbids_nothing_is_no_mask():
         assert mask_of_keys(mask, 2, 5) is None
     assert mask_of_keys(changed(0), 2, 5).shape == (2, 1, 1, 5)
     assert mask_of_keys(causal_mask(5)[None], 2, 5).shape == (1, 1, 5, 5)
+
+
+def test_the_longest_input_has_a_position_for_each_token():
+    ids = torch.ones(1, 40, dtype=torch.long)
+    assert TINY(ids).last_hidden_state.shape == (1, 40, 12)
+
+
+@pytest.mark.parametrize("padding", [0, 4, None])
+def test_the_row_of_padding_alone_is_never_trained(padding):
+    torch.manual_seed(0)
+    model = BertModel(BertConfig.tiny(pad_token_id=padding)).eval()
+    model(torch.arange(31)[None]).last_hidden_state.sin().sum().backward()
+    gradient = model.embeddings.word_embeddings.weight.grad
+    still = (gradient == 0).all(dim=1).nonzero()[:, 0].tolist()
+    assert still == ([] if padding is None else [padding])
+
+
+COMPILED = {
+    "input_ids": torch.arange(1, 11).view(2, 5),
+    "attention_mask": torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 0, 0]]),
+    "token_type_ids": torch.tensor([[0, 0, 0, 1, 1], [0, 0, 1, 0, 0]]),
+}
+LABELS = torch.tensor([[IGNORED, 7, IGNORED, IGNORED, 9], [4, *[IGNORED] * 4]])
+
+
+@pytest.mark.slow
+# What PyTorch's tracer does with a tensor between two graphs makes PyTorch warn.
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize(
+    ("kind", "inputs", "breaks"),
+    [
+        (BertModel, COMPILED, 0),
+        (
+            BertModel,
+            {**COMPILED, "position_ids": COMPILED["input_ids"], **EVERYTHING},
+            0,
+        ),
+        # How many labels there are decides a shape, which nobody knows beforehand.
+        (BertForPreTraining, {**COMPILED, "labels": LABELS}, 1),
+        (BertForPreTraining, COMPILED, 0),
+    ],
+)
+def test_a_training_step_is_one_graph_or_two_and_computes_the_same(
+    kind, inputs, breaks
+):
+    torch.manual_seed(0)
+    model = kind(BertConfig.tiny(hidden_dropout_prob=0.3)).train()
+    try:
+        torch._dynamo.reset()
+        explained = torch._dynamo.explain(model)(**inputs)
+        assert explained.graph_break_count <= breaks, explained.break_reasons
+        torch._dynamo.reset()
+        torch.manual_seed(5)
+        output = torch.compile(model, backend="eager")(**inputs)
+    finally:
+        torch._dynamo.reset()
+    torch.manual_seed(5)
+    expected = model(**inputs)
+    ours, theirs = (
+        [x for x in result if isinstance(x, torch.Tensor)]
+        for result in (output, expected)
+    )
+    for a, b in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(a, b, atol=1e-5, rtol=1e-5)
 
 
 def test_half_precision_training_step_is_finite():

@@ -327,6 +327,23 @@ def test_every_decoder_layer_reads_the_last_encoder_layer():
     assert all(torch.equal(states, memory) for states in seen)
 
 
+@pytest.mark.parametrize("mode", [True, False])
+@pytest.mark.parametrize("return_weights", [True, False])
+def test_the_causal_mask_holds_in_every_mode(mode, return_weights):
+    """Without dropout training and evaluation, with weights and without, are the same."""
+    transformer = model(dropout=0.0)
+    source, inputs = symbols(2, 5), symbols(2, 6, seed=1)
+    expected = transformer.output(
+        transformer.decoder(
+            transformer.embedding(inputs),
+            transformer.encode(source),
+            torch.ones(6, 6).tril().bool(),
+        )[0]
+    )
+    result = transformer.train(mode)(source, inputs, return_weights)
+    close(result[0] if return_weights else result, expected)
+
+
 def test_tied_weights_are_one_tensor_and_get_both_gradients():
     tied, free = model(dropout=0.0), model(dropout=0.0, tie_weights=False)
     table = tied.embedding.tokens.weight
@@ -409,6 +426,15 @@ def test_matrices_start_as_glorot_and_bengio_say_and_biases_at_zero():
             assert parameter.std().item() == pytest.approx(bound / 3**0.5, rel=0.1)
 
 
+def test_an_output_matrix_of_its_own_starts_as_glorot_and_bengio_say():
+    torch.manual_seed(0)
+    config = TransformerConfig.tiny(50, d_model=48, num_heads=4, tie_weights=False)
+    weight = Transformer(config).output.weight
+    bound = (6 / (48 + 50)) ** 0.5
+    assert weight.abs().max() <= bound
+    assert weight.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+
+
 @pytest.mark.parametrize("return_weights", [False, True])
 @pytest.mark.parametrize("choices", SWITCHES)
 def test_a_layer_fed_one_token_at_a_time_does_what_it_does_at_once(
@@ -437,6 +463,55 @@ def test_a_layer_fed_one_token_at_a_time_does_what_it_does_at_once(
     cache[0].select(torch.tensor([1, 1, 0]))
     assert torch.equal(cache[0].past[0], keys[[1, 1, 0]])
     assert cache[0].memory[1].shape[:3] == (3, 3, 4)
+
+
+def test_several_tokens_can_be_added_at_once_under_a_mask():
+    """The mask of new tokens has a column for each token so far."""
+    decoder = model().double().eval().decoder
+    vectors = torch.randn(2, 5, 12, dtype=torch.float64)
+    memory = torch.randn(2, 4, 12, dtype=torch.float64)
+    expected, _, _ = decoder(vectors, memory, causal_mask(5))
+    cache, mask = decoder.start_cache(memory), causal_mask(5)
+    first, _, _ = decoder(vectors[:, :2], memory, mask[:2, :2], None, cache)
+    assert cache[0].length == 2
+    rest, _, _ = decoder(vectors[:, 2:], memory, mask[2:], None, cache)
+    assert [kept.length for kept in cache] == [5] * 3
+    close(torch.cat([first, rest], dim=1), expected)
+    with pytest.raises(ValueError, match=r"\[1, 5\] does not fit .*\[2, 3, 1, 6\]"):
+        decoder(vectors[:, :1], memory, mask[:1], None, cache)
+
+
+def test_the_source_is_projected_once_and_rows_are_selected_with_it():
+    """What a cache holds of the source is used, not made anew from the memory."""
+    decoder = model().double().eval().decoder
+    vectors = torch.randn(2, 3, 12, dtype=torch.float64)
+    memory = torch.randn(2, 4, 12, dtype=torch.float64)
+    expected, _, _ = decoder(vectors, memory, causal_mask(3))
+    cache, calls = decoder.start_cache(memory), []
+    for layer in decoder.layers:
+        for name in ("key", "value"):
+            projection = getattr(layer.cross_attention, name)
+            projection.register_forward_hook(lambda *inputs: calls.append(inputs))
+    decoder(vectors[:, :2], memory, causal_mask(2), None, cache)
+    assert not calls
+    rows = torch.tensor([1, 0, 1])
+    for kept in cache:
+        kept.select(rows)
+    last, _, _ = decoder(vectors[rows, 2:], 0 * memory[rows], None, None, cache)
+    close(last[:, 0], expected[rows, 2])
+    assert not calls
+
+
+def test_rows_are_selected_before_there_is_a_token():
+    decoder = model().double().eval().decoder
+    vectors = torch.randn(2, 1, 12, dtype=torch.float64)
+    memory = torch.randn(2, 4, 12, dtype=torch.float64)
+    expected, _, _ = decoder(vectors, memory)
+    cache, rows = decoder.start_cache(memory), torch.tensor([1, 1, 0])
+    for kept in cache:
+        kept.select(rows)
+        assert kept.length == 0
+    close(decoder(vectors[rows], memory[rows], cache=cache)[0], expected[rows])
 
 
 X = torch.zeros(2, 3, 12)
@@ -477,6 +552,17 @@ DECODER = Decoder(TransformerConfig.tiny())
             r"\[4, 4\] does not fit the scores, \[2, 3, 3, 3\]",
         ),
         (lambda: DECODER(X, X, causal_mask(3).int()), TypeError, "boolean .*int32"),
+        (
+            lambda: DECODER(X, X, None, causal_mask(4)),
+            ValueError,
+            r"\[4, 4\] does not fit the scores, \[2, 3, 3, 3\]",
+        ),
+        (lambda: DECODER(X, X, None, causal_mask(3).int()), TypeError, "int32"),
+        (
+            lambda: DECODER(X, X, None, ~causal_mask(3)),
+            ValueError,
+            "1 of 3 rows .*no key at all",
+        ),
     ],
 )
 def test_bad_input_is_named(call, error, message):

@@ -296,6 +296,21 @@ def test_token_vectors_start_with_variance_one_after_the_factor():
     assert vectors.var().item() == pytest.approx(1, abs=0.02)
 
 
+def test_learned_positions_start_small():
+    torch.manual_seed(0)
+    config = TransformerConfig.tiny(d_model=240, positions="learned")
+    positions = Embedding(config).positions
+    assert positions.std().item() == pytest.approx(0.02, rel=0.05)
+    assert abs(positions.mean().item()) < 0.001
+
+
+@pytest.mark.parametrize("positions", ["none", "learned", "sinusoid"])
+def test_the_longest_sequence_is_max_length(positions):
+    embedding = Embedding(TransformerConfig.tiny(positions=positions))
+    assert embedding(torch.ones(1, 40, dtype=torch.long)).shape == (1, 40, 12)
+    assert embedding(torch.ones(1, 1, dtype=torch.long), start=39).shape == (1, 1, 12)
+
+
 def test_dropout_falls_on_the_embedding_and_on_every_update_in_training_only():
     config = TransformerConfig.tiny(dropout=0.5)
     embedding = Embedding(config)
@@ -391,7 +406,9 @@ def test_base_has_the_sizes_of_the_paper():
     assert config.num_encoder_layers == config.num_decoder_layers == 6
     assert (config.dropout, config.attention_dropout) == (0.1, 0.0)
     assert not config.norm_first
+    assert config.residual
     assert config.tie_weights
+    assert (config.positions, config.max_length) == ("sinusoid", 512)
     assert TransformerConfig.base(8, norm_first=True).norm_first
 
 
