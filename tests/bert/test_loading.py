@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from bertbook.bert.loading import load_weights
+from bertbook.bert.loading import FromPretrained, load_weights
 from bertbook.bert.model import BertConfig, BertModel
 from bertbook.shared.files import WeightsError
 
@@ -263,6 +263,65 @@ def test_weights_that_a_model_uses_twice_need_be_given_once():
     del tensors["bert.embeddings.word_embeddings.weight"]
     with pytest.raises(WeightsError, match=r"missing .*word_embeddings"):
         load_weights(model, tensors)
+
+
+class WithHead(FromPretrained, nn.Module):
+    """An encoder under the name ``bert``, and a head for a task."""
+
+    prefix = "bert."
+
+    def __init__(self, config, num_labels=2):
+        super().__init__()
+        self.config = config
+        self.bert = BertModel(config, add_pooling_layer=False)
+        self.classifier = nn.Linear(config.hidden_size, num_labels)
+
+
+def test_an_encoder_is_loaded_into_a_model_with_a_fresh_head(folder):
+    """The encoder's weights get the prefix they lack; the head is drawn, and drawn as named."""
+    stored = load_file(folder / "model.safetensors")
+    heads = []
+    for seed in (1, 1, 2):
+        torch.manual_seed(seed)
+        model = WithHead.from_pretrained(folder, fresh="classifier.", num_labels=3)
+        for name, parameter in model.bert.named_parameters():
+            assert torch.equal(parameter, stored[name]), name
+        assert model.classifier.weight.shape == (3, 12)
+        assert not model.training
+        heads.append(model.classifier.weight)
+    assert torch.equal(heads[0], heads[1])
+    assert not torch.equal(heads[0], heads[2])
+    with pytest.raises(WeightsError, match=r"missing \(2\): classifier.weight"):
+        WithHead.from_pretrained(folder)
+
+
+def test_what_is_fresh_stays_fresh_whatever_the_file_has(tmp_path):
+    torch.manual_seed(0)
+    model = WithHead(CONFIG)
+    own = model.classifier.weight.detach().clone()
+    tensors = {name: torch.randn_like(x) for name, x in model.state_dict().items()}
+    load_weights(model, tensors, fresh=["classifier."])
+    assert torch.equal(model.classifier.weight, own)
+    words = "bert.embeddings.word_embeddings.weight"
+    assert torch.equal(model.get_parameter(words), tensors[words])
+    # Not even its shape matters.
+    tensors["classifier.weight"] = torch.zeros(7, 12)
+    load_weights(model, tensors, fresh="classifier.")
+    with pytest.raises(WeightsError, match=r"classifier.weight has shape \[7, 12\]"):
+        load_weights(model, tensors)
+
+
+def test_a_shape_of_as_many_numbers_is_another_shape():
+    model = BertModel(CONFIG)
+    tensors = model.state_dict()
+    tensors["pooler.dense.bias"] = torch.zeros(3, 4)
+    with pytest.raises(WeightsError, match=r"bias has shape \[3, 4\], expected \[12\]"):
+        load_weights(model, tensors)
+
+
+def test_a_fresh_beginning_that_no_parameter_has_is_named(folder):
+    with pytest.raises(ValueError, match=r"of WithHead starts with 'clasifier\.'"):
+        WithHead.from_pretrained(folder, fresh=("classifier.", "clasifier."))
 
 
 def test_a_model_without_memory_is_refused():
