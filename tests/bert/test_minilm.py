@@ -1,5 +1,6 @@
 """MiniLM's weights: the right ones load offline and quietly, and every wrong one is refused."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -10,6 +11,7 @@ import sys
 import nbformat
 import pytest
 import torch
+import transformers
 from nbclient import NotebookClient
 from safetensors.torch import load_file, save_file
 
@@ -178,6 +180,25 @@ def test_model_and_tokenizer_are_what_the_book_expects(minilm):
     for weights in attentions:
         assert weights.shape == (1, 12, 7, 7)
         torch.testing.assert_close(weights.sum(-1), torch.ones(1, 12, 7))
+
+
+@pytest.mark.parametrize("fails", [True, False])
+def test_progress_bars_are_afterwards_as_they_were(fails, monkeypatch):
+    """The hook that silences the bar of one load is gone, also when the load fails."""
+
+    def hook(bar, args, options):
+        return bar(*args, **options)
+
+    if fails:
+        monkeypatch.setattr(
+            transformers.BertModel, "from_pretrained", lambda *a, **k: 1 / 0
+        )
+    before = transformers.utils.logging.set_tqdm_hook(hook)
+    try:
+        with pytest.raises(ZeroDivisionError) if fails else contextlib.nullcontext():
+            load_minilm()
+    finally:
+        assert transformers.utils.logging.set_tqdm_hook(before) is hook
 
 
 def test_every_parameter_is_the_one_in_the_file(minilm):
