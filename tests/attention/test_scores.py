@@ -355,6 +355,12 @@ def test_the_three_projections_have_the_widths_and_biases_asked_for(
     assert (output.shape, weights.shape) == ((2, 5, expected[2]), (2, 5, 5))
 
 
+def test_the_projections_have_biases_unless_told_otherwise():
+    assert all(
+        projection.bias is not None for projection in SelfAttention(6).children()
+    )
+
+
 def test_dropped_weights_are_zero_and_the_others_grow():
     query, key, value = torch.randn(
         3, 40, 8, generator=torch.Generator().manual_seed(0)

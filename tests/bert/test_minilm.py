@@ -165,6 +165,23 @@ def test_tensors_that_do_not_fit_are_refused(installed_copy, monkeypatch, change
         load_minilm()
 
 
+def test_half_precision_is_widened(installed_copy, monkeypatch):
+    """The model is float32 whatever type its file has."""
+    path = installed_copy / "model.safetensors"
+    stored = load_file(path)
+    half = {
+        name: tensor.half() if tensor.is_floating_point() else tensor
+        for name, tensor in stored.items()
+    }
+    save_file(half, path, metadata={"format": "pt"})
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    monkeypatch.setitem(pretrained.MINILM_SHA256, "model.safetensors", digest)
+    model, _ = load_minilm()
+    for name, parameter in model.named_parameters():
+        assert parameter.dtype == torch.float32, name
+        assert torch.equal(parameter, half[name].float()), name
+
+
 def test_model_and_tokenizer_are_what_the_book_expects(minilm):
     model, tokenizer = minilm
     assert not model.training
