@@ -344,6 +344,19 @@ def test_the_causal_mask_holds_in_every_mode(mode, return_weights):
     close(result[0] if return_weights else result, expected)
 
 
+def test_encoding_alone_hides_the_padding_too():
+    """What is encoded once for a whole translation is what one pass encodes."""
+    transformer = model().eval()
+    source = symbols(2, 5)
+    source[1, 3:] = PAD
+    memory = transformer.encode(source)
+    close(memory[1, :3], transformer.encode(source[1:, :3])[0])
+    seen = []
+    transformer.encoder.register_forward_hook(lambda *call: seen.append(call[-1][0]))
+    transformer(source, symbols(2, 4))
+    assert torch.equal(seen[0], memory)
+
+
 def test_tied_weights_are_one_tensor_and_get_both_gradients():
     tied, free = model(dropout=0.0), model(dropout=0.0, tie_weights=False)
     table = tied.embedding.tokens.weight
