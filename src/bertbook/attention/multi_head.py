@@ -14,6 +14,7 @@ from bertbook.shared.checks import check_mask, check_sizes, check_states
 
 __all__ = [
     "MultiHeadAttention",
+    "check_inputs",
     "mask_for_heads",
     "merge_heads",
     "mix_values",
@@ -100,6 +101,28 @@ def mix_values(
     return context, weights if return_weights else None
 
 
+def check_inputs(
+    layer: "MultiHeadAttention", states: Tensor, source: Tensor, mask: Tensor | None
+) -> None:
+    """Refuse what a layer of attention cannot use, naming it.
+
+    Args:
+        layer: whose width and heads count.
+        states: should be ``[B, T, D]``.
+        source: should be ``[B, S, D]``.
+        mask: should be as :func:`mask_for_heads` takes it, or ``None``.
+
+    Raises:
+        TypeError: if states are not floating point, or the mask is not boolean.
+        ValueError: if a shape does not fit, or a query may look at no key.
+    """
+    width = layer.query.in_features
+    check_states("hidden_states", states, "B", "T", width)
+    check_states("key_value_states", source, len(states), "S", width)
+    scores = len(source), layer.num_heads, states.shape[1], source.shape[1]
+    check_mask(mask_for_heads(mask), scores)
+
+
 class MultiHeadAttention(nn.Module):
     """Self- or cross-attention with several heads.
 
@@ -167,11 +190,7 @@ class MultiHeadAttention(nn.Module):
             ValueError: if a shape does not fit, or a query may look at no key.
         """
         source = hidden_states if key_value_states is None else key_value_states
-        width = self.query.in_features
-        check_states("hidden_states", hidden_states, "B", "T", width)
-        check_states("key_value_states", source, len(hidden_states), "S", width)
-        scores = len(source), self.num_heads, hidden_states.shape[1], source.shape[1]
-        check_mask(mask_for_heads(attention_mask), scores)
+        check_inputs(self, hidden_states, source, attention_mask)
         key, value = self.keys_and_values(source)  # [B, H, S, Dh] each
         return self.attend(hidden_states, key, value, attention_mask, return_weights)
 
