@@ -374,6 +374,13 @@ def test_a_folder_without_its_files_and_what_is_no_folder(folder, monkeypatch):
     refused(folder, f"{folder} has no config.json, only ['model.safetensors']")
 
 
+@pytest.mark.parametrize("name", ["config.json", "model.safetensors"])
+def test_a_folder_in_the_place_of_a_file_is_no_file(folder, name):
+    (folder / name).unlink()
+    (folder / name).mkdir()
+    refused(folder, f"{folder} has no {name}")
+
+
 def test_a_configuration_that_is_not_supported_is_refused(folder):
     path = folder / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "hidden_act": "relu"}))
