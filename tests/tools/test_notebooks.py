@@ -460,7 +460,8 @@ class TestDefinitions:
             "demo.boxes.Box demo.boxes.area demo.boxes.SIZES demo.NAME"
         )
         assert found == (
-            "# src/demo/boxes.py\n@dataclass(frozen=True)\nclass Box:\n    width: int = 1  # metres\n\n\n"
+            "# src/demo/boxes.py\n"
+            "@dataclass(frozen=True)\nclass Box:\n    width: int = 1  # metres\n\n\n"
             '@functools.cache\ndef area(sizes):\n    """The product."""\n    # It is counted.\n'
             "    return sizes[0] * sizes[1]\n\n\n"
             "SIZES: tuple[int, ...] = (\n    2,\n    3,\n)\n\n\n"
