@@ -183,6 +183,13 @@ def test_a_head_learns_and_the_seed_repeats_it():
     assert trained()[1] == losses != trained(seed=1)[1]
 
 
+def test_sixteen_examples_are_a_batch_if_nothing_is_chosen():
+    seed_everything(1)
+    data = DATA.take([n % 6 for n in range(40)])
+    losses = fine_tune(BertForSequenceClassification(CONFIG), data, epochs=2)
+    assert len(losses) == 2 * 3
+
+
 def test_mixed_precision_changes_little():
     _, losses = trained(epochs=1)
     _, mixed = trained(epochs=1, mixed_precision=True)
@@ -307,6 +314,10 @@ def test_metrics_by_hand():
     answers = [[1, 1, 1, 1, 1, 1], [0, 0, 0, 0]]
     assert score(NAMES, answers) == {"precision": 0.5, "recall": 0.5, "f1": 0.5}
     assert score(NAMES, [[0] * 6, [0] * 4])["f1"] == 0
+    every = score(NAMES, [[1] * 6, [1] * 4])  # four said, two of them names
+    assert every == {"precision": 0.5, "recall": 1.0, "f1": pytest.approx(2 / 3)}
+    one = score(NAMES, [[0, 0, 1, 0, 0, 0], [0] * 4])
+    assert one == {"precision": 1.0, "recall": 0.5, "f1": pytest.approx(2 / 3)}
     # Of pieces 3..4: right; 4..5: one of two and two in common.
     assert score_spans([(3, 4), (3, 4)], [(3, 4), (4, 5)]) == {
         "exact_match": 0.5,

@@ -297,3 +297,13 @@ def test_scores_are_drawn_evenly_by_their_width():
             assert parameter.abs().max() <= bound
             if parameter.dim() > 1:
                 assert parameter.std().item() == pytest.approx(bound / 3**0.5, rel=0.05)
+
+
+def test_the_bilinear_score_as_wide_as_the_state_is_what_is_not_chosen():
+    assert (
+        Seq2SeqConfig(9, 8, 5, 7)
+        == Seq2SeqConfig.tiny()
+        == Seq2SeqConfig.tiny("general")
+    )
+    additive = Seq2SeqConfig(9, 8, 5, 7, "additive")
+    assert Seq2Seq(additive).score.vector.shape == (7,)

@@ -374,3 +374,22 @@ def test_vectors_start_evenly_around_zero():
     assert start.abs().max() <= 0.5
     assert abs(start.mean().item()) <= Z * deviation / math.sqrt(start.numel())
     assert start.std().item() == pytest.approx(deviation, rel=0.02)
+
+
+def test_what_is_not_chosen_in_training_is_what_the_signature_says():
+    texts = torch.randint(30, (300, 8), generator=generator()).tolist()
+    counts = torch.tensor(texts).flatten().bincount()
+    usual = {
+        "width": 64,
+        "window": 5,
+        "negatives": 5,
+        "threshold": 1e-3,
+        "epochs": 5,
+        "batch_size": 16384,
+        "learning_rate": 0.03,
+        "seed": 0,
+    }
+    model, losses = train_skip_gram(texts, counts)
+    same, again = train_skip_gram(texts, counts, **usual)
+    assert losses == again
+    assert torch.equal(model.centre.weight, same.centre.weight)

@@ -77,6 +77,11 @@ def test_only_adapters_and_head_are_trained(letters):
     )
     assert not any("decoder.weight" in name for name in tensors)
     module.load_trained(model, tensors)
+    with pytest.raises(WeightsError, match="other"):
+        module.load_trained(model, {**tensors, "other": torch.zeros(1)})
+    short = {**tensors, "cls.predictions.bias": torch.zeros(30)}
+    with pytest.raises(WeightsError, match="bias"):
+        module.load_trained(model, short)
     del tensors["cls.predictions.bias"]
     with pytest.raises(WeightsError, match="bias"):
         module.load_trained(model, tensors)

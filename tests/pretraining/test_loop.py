@@ -103,6 +103,12 @@ def test_the_log_says_what_happened(unbroken):
         assert line["loss"] == pytest.approx(parts, abs=2e-5)
         assert 0 < line["tokens"] <= 24 * 4
         assert isinstance(line["seconds"], float)
+    stream = PairStream(shards, PieceTable(PIECES), SETTINGS.rule)
+    plan = [SETTINGS.stage_of(step) for step in range(10)]
+    batches = [stream.batch(stage, step) for step, stage in enumerate(plan)]
+    real = [int(batch["attention_mask"].sum()) for batch in batches]
+    assert [line["tokens"] for line in lines] == real
+    assert sum(real) < sum(batch["input_ids"].numel() for batch in batches)
     rates = [line["rate"] for line in lines]
     assert rates[:3] == pytest.approx([5e-3, 1e-2, 1e-2])
     assert rates[-1] == pytest.approx(1e-2 / 8)
@@ -194,6 +200,23 @@ def test_a_loss_that_is_no_number_stops_it(tmp_path):
 def test_settings_that_are_none(change, message):
     with pytest.raises(ValueError, match=message):
         replace(SETTINGS, **change)
+
+
+def test_the_papers_choices_are_what_is_not_chosen():
+    chosen = PreTraining(
+        stages=PLAIN.stages,
+        learning_rate=1e-4,
+        warmup=0,
+        weight_decay=0.01,
+        betas=(0.9, 0.999),
+        clip_norm=1.0,
+        accumulate=1,
+        rule=MaskingRule(0.15, 0.8, 0.1, 0.1),
+        negatives="random",
+        seed=0,
+        checkpoint_every=500,
+    )
+    assert PreTraining(PLAIN.stages) == chosen
 
 
 def test_the_stage_of_a_step():

@@ -238,6 +238,17 @@ def test_a_random_partner_fills_the_room_that_the_first_part_leaves():
     assert sizes == set(range(3, 30, 3))
 
 
+def test_a_pair_is_cut_to_the_length_aimed_at():
+    """Sentences of four pieces: without a cut all lengths were multiples of four."""
+    documents = numbered([[4] * 2000, [4] * 2000])
+    for negatives in NEGATIVES:
+        pairs = sentence_pairs(
+            documents, 23, generator=seeded(), negatives=negatives, short=1.0
+        )
+        lengths = {len(p.first) + len(p.second) for p in pairs}
+        assert lengths == set(range(2, 21))
+
+
 def test_one_in_ten_is_what_is_not_chosen():
     documents = numbered([[1] * 300, [1] * 300])
     usual = sentence_pairs(documents, 23, generator=seeded())

@@ -51,6 +51,14 @@ def test_it_learns():
     assert losses[-1] < 1e-3 < losses[0]
 
 
+def test_each_loss_is_that_of_its_batch_before_the_step():
+    """At a rate so small that nothing moves, all of them can be taken afterwards."""
+    model = nn.Linear(5, 1)
+    losses, _ = run(model, steps=6, learning_rate=1e-12)
+    expected = [squared_error(model, epochs(step)).item() for step in range(6)]
+    assert losses == pytest.approx(expected, rel=1e-6)
+
+
 @pytest.mark.parametrize("batches", [epochs, drawn])
 def test_a_killed_and_resumed_training_is_the_unbroken_one(tmp_path, batches):
     unbroken, whole = run(batches=batches)

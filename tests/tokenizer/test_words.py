@@ -158,6 +158,18 @@ def test_the_blocks_of_ideographs_are_all_there_are():
     assert text_of(separate_chinese(characters(text))) == expected
 
 
+def test_every_capital_becomes_the_small_letter_of_the_library():
+    """Also those that Unicode has had since Python's table was made."""
+    text = "".join(chr(c) for c in range(0x20000) if not 0xD800 <= c < 0xE000)
+    normalizer = BertNormalizer(
+        clean_text=False,
+        handle_chinese_chars=False,
+        strip_accents=False,
+        lowercase=True,
+    )
+    assert text_of(lower_case(characters(text))) == normalizer.normalize_str(text)
+
+
 def test_categories_are_those_of_unicode_8():
     for added_in_9_or_later in "\u08e1\u1dfb\u2e43\u0890":
         assert unicodedata.category(added_in_9_or_later)[:1] in "MPC"
