@@ -70,7 +70,7 @@ FEW = {"pairs": (2000, 2), "names": (1000, 3), "spans": (1500, 2)}
 
 
 def variants() -> dict[str, dict]:
-    """What each run changes of `BASE`; the first ones count most."""
+    """What each run changes of ``BASE``; the first ones count most."""
     found = {}
     starts = ("mini_bert", "random")
     for labels, epochs in EPOCHS.items():

@@ -1,7 +1,7 @@
 """What it costs to store the mini-BERT's matrices in a byte a number, as the pages load them.
 
-Each row of a matrix becomes whole numbers in -127..127 and one factor (`tools/live_model.py`). The
-committed model and what comes back from the bytes read the same held-out texts.
+Each row of a matrix becomes whole numbers in -127..127 and one factor (``tools/live_model.py``).
+The committed model and what comes back from the bytes read the same held-out texts.
 """
 
 import json

@@ -163,7 +163,7 @@ def load_reviewer(
         stored = load_file(path)
     except (SafetensorError, FileNotFoundError) as error:
         raise WeightsError(
-            f"{path} is no whole safetensors file: {error}. {REMEDY.format(NAME)}"
+            f"{path} is not a whole safetensors file: {error}. {REMEDY.format(NAME)}"
         ) from None
     base, tokenizer = load_mini_bert()
     return assembled(stored, base), tokenizer

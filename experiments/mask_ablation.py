@@ -7,15 +7,15 @@ with a fresh head, and as *frozen features*, a logistic regression on the output
 model that was not pre-trained is measured beside them.
 
 In these few minutes so small a BERT stays a bag of words if it starts as usual (one variant does).
-So the others start with heads that look at neighbours, see `start_looking_at_neighbours`, and so
+So the others start with heads that look at neighbours, see ``start_looking_at_neighbours``, and so
 does the model without pre-training. What to make of the neighbours is learnt.
 
 Sizes, start and the tasks' numbers of examples were chosen with another seed on validation text, by
 the mix 80/10/10 and the model without pre-training alone. At the learning rate chosen so, 2e-3, the
 first run of 100/0/0 never left the frequencies of the pieces; all was stopped after these two runs,
 and the rate halved for every mix, at which 100/0/0 learns too (by its loss in pre-training).
-What is compared, and what counts as a difference, stands in `bertbook.studies.mask_ablation`; that
-rule was written before the first result was seen.
+What is compared, and what counts as a difference, stands in ``bertbook.studies.mask_ablation``;
+that rule was written before the first result was seen.
 
     python experiments/mask_ablation.py [--smoke] [--resume]
 """

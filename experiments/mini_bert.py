@@ -7,7 +7,7 @@ and beside an LSTM that reads the same masked text from both sides.
 
     python experiments/mini_bert.py [--smoke] [--resume]
 
-Started by `accelerate launch --multi_gpu` it trains in several processes.
+Started by ``accelerate launch --multi_gpu`` it trains in several processes.
 """
 
 import json

@@ -1,6 +1,6 @@
 """Recall of one far token: RNN, LSTM and attention at equal parameters and equal steps.
 
-Three settings of the task of `bertbook.attention.recall`:
+Three settings of the task of ``bertbook.attention.recall``:
 
 - ``mixed``: one item; every batch has its own distance in 1..512, short ones as often as long;
 - ``only-D``: one item; every batch has the same distance D, so nothing short can be learned first;

@@ -9,7 +9,7 @@ learnt by heart. What is measured is the mean of the last snapshots, as in the p
 half precision.
 
 How the variants compare with the paper's Table 3 is decided by the rule in
-`bertbook.studies.transformer_ablation`.
+``bertbook.studies.transformer_ablation``.
 
     python experiments/transformer_ablation.py [--smoke] [--resume]
 """

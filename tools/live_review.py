@@ -1,8 +1,8 @@
 """Writes what makes a reviewer of the mini-BERT, in a file that a page loads beside the model's.
 
-`experiments/live_review.py` stored low-rank changes of the mini-BERT's matrices, and a new head.
-They are packed as the model is (`live_model.py`), a byte a number; the page multiplies the changes
-out. With them goes what the record says of this reviewer on films that it has not seen.
+``experiments/live_review.py`` stored low-rank changes of the mini-BERT's matrices, and a new head.
+They are packed as the model is (``live_model.py``), a byte a number; the page multiplies the
+changes out. With them goes what the record says of this reviewer on films that it has not seen.
 """
 
 import hashlib

@@ -3,7 +3,7 @@
 A time that a clock gave differs from run to run and from machine to machine. It may be printed and
 drawn; an assertion that hangs on it fails one day on a busy machine. Names are followed, not
 values: a name is *timed* when something timed was put into it, or when it is a function that uses
-something timed. All that the modules in `CLOCKS` offer is timed; times in a committed record are
+something timed. All that the modules in ``CLOCKS`` offer is timed; times in a committed record are
 not.
 """
 
@@ -37,7 +37,7 @@ class MeasuredTime:
         self.used = False
 
     def read(self, body: list[ast.stmt], condition: Iterable[str] = ()) -> None:
-        """Read statements that run only if something holds of the timed names in `condition`."""
+        """Read statements that run only if something holds of the timed names in ``condition``."""
         for node in body:
             self._read(node, set(condition))
 
@@ -119,7 +119,7 @@ class MeasuredTime:
             self.claims[node.lineno] = self.claims.get(node.lineno, set()) | timed
 
     def _put(self, target: ast.AST | None, timed: set[str], keep=False) -> None:
-        """Put a value into a target; `keep` if the rest of the target stays what it was."""
+        """Put a value into a target; ``keep`` if the rest of the target stays what it was."""
         match target:
             case ast.Name():
                 self._put_name(

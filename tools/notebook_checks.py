@@ -1,7 +1,7 @@
 """What a committed notebook must be: checks that each return a list of problems.
 
 tests/tools/test_notebooks.py runs them on every notebook, and on notebooks broken on purpose. The
-style of the code is ruff's matter: `make check` and `make test` run it over all notebooks.
+style of the code is ruff's matter: ``make check`` and ``make test`` run it over all notebooks.
 """
 
 import ast
@@ -323,7 +323,7 @@ def _code_cells(path: Path) -> list[NotebookNode]:
 
 
 def _tree(cell: NotebookNode) -> ast.Module:
-    """The cell's syntax tree; an empty one if it is not Python, which `plain_python` reports."""
+    """The cell's syntax tree; an empty one if it is not Python, which ``plain_python`` reports."""
     try:
         return ast.parse(cell.source)
     except SyntaxError:

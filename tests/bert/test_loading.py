@@ -347,7 +347,7 @@ def test_the_hash_is_checked_when_it_is_given(folder):
 def test_a_file_that_is_cut_off_is_refused(folder):
     path = folder / "model.safetensors"
     path.write_bytes(path.read_bytes()[:-1])
-    refused(folder, str(path), "no whole safetensors file")
+    refused(folder, str(path), "not a whole safetensors file")
     with pytest.raises(WeightsError, match="is missing"):
         load_weights(BertModel(CONFIG), folder / "other.safetensors")
 
@@ -367,9 +367,9 @@ def test_a_folder_without_its_files_and_what_is_no_folder(folder, monkeypatch):
     monkeypatch.setattr(
         huggingface_hub, "hf_hub_download", lambda *a, **k: pytest.fail("asked the hub")
     )
-    refused(folder / "model.safetensors", "is no folder")
-    refused(str(folder / "model.safetensors"), "is no folder")
-    refused(folder / "nothing", "is no folder")
+    refused(folder / "model.safetensors", "is not a folder")
+    refused(str(folder / "model.safetensors"), "is not a folder")
+    refused(folder / "nothing", "is not a folder")
     (folder / "config.json").unlink()
     refused(folder, f"{folder} has no config.json, only ['model.safetensors']")
 

@@ -220,7 +220,7 @@ def test_one_head_computes_as_python_does_and_writes_out_each_number(used):
     assert "row 2 of X times column 2 of WQ" in told.inner_text()
     assert "0·1 + 1·0 = 0" in told.inner_text()
 
-    # Other numbers, large and small, and what is no number.
+    # Other numbers, large and small, and what is not a number.
     matrices |= {"X": [[-3, 2.5], [0.25, 1], [9, -10]], "W_Q": [[2, -1], [0.5, 10]]}
     for name in ("X", "W_Q"):
         for i, row in enumerate(matrices[name]):

@@ -159,7 +159,7 @@ def test_a_name_of_the_hub_goes_through_the_same_loader(tmp_path):
 def test_without_network_the_hubs_name_is_named(monkeypatch):
     monkeypatch.setattr("datasets.config.HF_HUB_OFFLINE", True)
     with pytest.raises(
-        TextError, match="'nobody/nothing' cannot be read; it is no file"
+        TextError, match="'nobody/nothing' cannot be read; it is not a file"
     ):
         open_texts("nobody/nothing")
 
@@ -177,12 +177,12 @@ def test_only_a_name_may_be_looked_up_on_the_hub(tmp_path, monkeypatch):
 def test_what_cannot_be_read_is_named(tmp_path):
     broken = tmp_path / "broken.txt"
     broken.write_bytes(b"fine\n\nfine\nabc\xff\n")
-    place = r"broken\.txt is no UTF-8: line 4, byte 4 of it is 0xff"
+    place = r"broken\.txt is not UTF-8: line 4, byte 4 of it is 0xff"
     with pytest.raises(TextError, match=place):
         list(open_texts(broken))
     rows = tmp_path / "broken.jsonl"
     rows.write_bytes(b'{"text": "fine"}\n{"text": "ab\xe4"}\n')
-    place = r"broken\.jsonl is no UTF-8: line 2, byte 13 of it is 0xe4"
+    place = r"broken\.jsonl is not UTF-8: line 2, byte 13 of it is 0xe4"
     with pytest.raises(TextError, match=place):
         list(open_texts(rows))
     rows.write_text('{"text": "fine"}\n{"text": \n')

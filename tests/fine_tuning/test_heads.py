@@ -223,7 +223,7 @@ def test_errors_of_loading(tmp_path):
     with pytest.raises(WeightsError, match=r"has no config\.json"):
         load(tmp_path.joinpath("empty").mkdir() or tmp_path / "empty")
     (tmp_path / "model.safetensors").write_bytes(b"no weights")
-    with pytest.raises(WeightsError, match="no whole safetensors file"):
+    with pytest.raises(WeightsError, match="not a whole safetensors file"):
         load(tmp_path)
 
 

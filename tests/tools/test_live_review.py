@@ -170,7 +170,7 @@ def test_other_weights_are_refused(tmp_path, monkeypatch):
     with pytest.raises(WeightsError, match="damaged or another file"):
         tool.measured(other)
     other.write_bytes(whole[:1000])
-    with pytest.raises(WeightsError, match="no whole safetensors file"):
+    with pytest.raises(WeightsError, match="not a whole safetensors file"):
         experiment.load_reviewer(other)
     tensors = load_file(tool.WEIGHTS)
     del tensors["classifier.bias"]

@@ -72,7 +72,7 @@ def library_masks(mask, kind, heads):
         return {"src_key_padding_mask": ~mask[:, 0]}
     if kind == "causal":
         return {"mask": ~mask}
-    if kind == "both":  # the last query may look at all that is no padding
+    if kind == "both":  # the last query may look at all that is not padding
         causal = ~causal_mask(mask.shape[-1])
         return {"src_key_padding_mask": ~mask[:, -1], "mask": causal}
     return {"mask": ~mask.repeat_interleave(heads, dim=0)}  # [B·H, S, S]
@@ -287,6 +287,14 @@ def test_positions_are_learned_only_where_they_should_be():
     embedding(torch.tensor([[3, 4, 5]])).sum().backward()
     assert (embedding.positions.grad[:3] == 1).all()
     assert (embedding.positions.grad[3:] == 0).all()
+
+
+def test_an_odd_width_needs_no_sinusoids():
+    for positions in ("none", "learned"):
+        config = TransformerConfig.tiny(d_model=9, num_heads=3, positions=positions)
+        assert Embedding(config)(torch.tensor([[3, 4]])).shape == (1, 2, 9)
+    with pytest.raises(ValueError, match="sinusoids need an even d_model, got 9"):
+        TransformerConfig.tiny(d_model=9, num_heads=3)
 
 
 def test_token_vectors_start_with_variance_one_after_the_factor():

@@ -1,4 +1,4 @@
-"""BERT's sizes: the known configurations, Hugging Face's `config.json`, and what they add up to.
+"""BERT's sizes: the known configurations, Hugging Face's ``config.json``, and what they add up to.
 
 Letters, besides those of :mod:`bertbook.attention.scores`:
 
@@ -34,7 +34,7 @@ ONLY_SUPPORTED = {
 
 @dataclass(frozen=True)
 class BertConfig:
-    """Sizes of a BERT, under the names of Hugging Face's `config.json`; the defaults are base's.
+    """Sizes of a BERT, under the names of Hugging Face's ``config.json``; the defaults are base's.
 
     Args:
         vocab_size: V, word pieces and special tokens.
@@ -53,7 +53,7 @@ class BertConfig:
         hidden_act: ``gelu``, the exact one.
 
     Raises:
-        ValueError: if a size is no positive integer, H does not divide D, a dropout is not in
+        ValueError: if a size is not a positive integer, H does not divide D, a dropout is not in
             0..1, or another activation is named.
 
     Source: Devlin et al. 2019, section 3.
@@ -136,7 +136,7 @@ class BertConfig:
 
     @classmethod
     def from_json(cls, path: Path | str) -> "BertConfig":
-        """Read Hugging Face's `config.json`.
+        """Read Hugging Face's ``config.json``.
 
         Keys that do not change what the encoder computes are skipped.
 
@@ -145,7 +145,7 @@ class BertConfig:
 
         Raises:
             FileNotFoundError: if there is no such file.
-            ValueError: if it is no JSON object, a size is missing, or something is asked for that
+            ValueError: if it is not a JSON object, a size is missing, or it asks for something that
                 this BERT does not have; the message names file, key and value.
         """
         try:

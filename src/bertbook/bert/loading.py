@@ -1,6 +1,7 @@
 """A BERT's weights: its random start, or real ones out of a folder or from the hub.
 
-A checkpoint is Hugging Face's pair of `config.json` and `model.safetensors`. Pickled weights are
+A checkpoint is Hugging Face's pair of ``config.json`` and ``model.safetensors``. Pickled weights
+are
 refused: unpickling runs whatever code the file holds.
 """
 
@@ -17,7 +18,7 @@ from bertbook.shared.files import WeightsError, check_sha256
 __all__ = ["FromPretrained", "bert_files", "initialise", "load_weights"]
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-# Older checkpoints store what is no weight: the default positions and token types.
+# Older checkpoints store what is not a weight: the default positions and token types.
 DEFAULTS = ("embeddings.position_ids", "embeddings.token_type_ids")
 SHOWN = 20  # names in a message; a wrong number of layers makes hundreds
 
@@ -54,7 +55,7 @@ def bert_files(
         local_files_only: whether a hub name is looked up only in what was downloaded before.
 
     Returns:
-        The paths of `config.json` and `model.safetensors`.
+        The paths of ``config.json`` and ``model.safetensors``.
 
     Raises:
         WeightsError: if a file is missing, or the hub cannot be reached or does not have it.
@@ -67,7 +68,7 @@ def bert_files(
         return folder / CONFIG, folder / WEIGHTS
     if folder.exists() or isinstance(name_or_folder, Path):
         raise WeightsError(
-            f"{folder} is no folder; expected one with {CONFIG}, {WEIGHTS}"
+            f"{folder} is not a folder; expected one with {CONFIG}, {WEIGHTS}"
         )
 
     from huggingface_hub import hf_hub_download
@@ -80,7 +81,7 @@ def bert_files(
             )
         except (OSError, ValueError) as error:  # no network, no such name, no such file
             raise WeightsError(
-                f"{name_or_folder!r} is no folder, and the Hugging Face hub did not give "
+                f"{name_or_folder!r} is not a folder, and the Hugging Face hub did not give "
                 f"{name}: {type(error).__name__}: {error}\nWithout network, give a folder that "
                 f"holds {CONFIG} and {WEIGHTS}."
             ) from error
@@ -184,7 +185,7 @@ def _read(path: Path) -> dict[str, Tensor]:
     try:
         return load_file(path)
     except SafetensorError as error:
-        raise WeightsError(f"{path} is no whole safetensors file: {error}") from None
+        raise WeightsError(f"{path} is not a whole safetensors file: {error}") from None
 
 
 def _beginnings(names: Iterable[str] | str) -> tuple[str, ...]:
@@ -250,15 +251,15 @@ class FromPretrained:
 
         Args:
             name_or_folder: see :func:`bert_files`.
-            sha256: the expected SHA-256 of `model.safetensors`, in hexadecimal.
+            sha256: the expected SHA-256 of ``model.safetensors``, in hexadecimal.
             ignore: see :func:`load_weights`. A model without a pooler ignores the pooler's weights.
             fresh: see :func:`load_weights`; what is fresh is drawn from PyTorch's global generator.
             local_files_only: see :func:`bert_files`.
             options: passed on to the class, such as ``add_pooling_layer`` or ``num_labels``.
 
         Raises:
-            ValueError: if `config.json` asks for what the model does not have, or no parameter has
-                a name that starts as ``fresh`` says.
+            ValueError: if ``config.json`` asks for what the model does not have, or no parameter
+                has a name that starts as ``fresh`` says.
             WeightsError: if a file cannot be found, is not the expected one, or does not fit.
         """
         config_path, weights_path = bert_files(

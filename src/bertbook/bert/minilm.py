@@ -1,7 +1,7 @@
 """Real BERT weights out of an installed package: found, checked, loaded, with no network.
 
 The weights are MiniLM's: a BERT encoder of 6 layers, 384 wide, 12 heads, with the vocabulary of
-`bert-base-uncased`. The package that carries them is never imported, only its files are read.
+``bert-base-uncased``. The package that carries them is never imported, only its files are read.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def minilm_folder() -> Path:
     """Returns the folder of MiniLM's files, after checking every file that loading reads.
 
     Raises:
-        WeightsError: The package is not installed, or a file is missing, damaged or another one.
+        WeightsError: if the package is not installed, or a file is missing, damaged or another one.
     """
     try:
         package = importlib.metadata.distribution(MINILM_PACKAGE)
@@ -53,13 +53,13 @@ def load_minilm() -> tuple[BertModel, BertTokenizer]:
     """Loads MiniLM in float32, in evaluation mode, able to return its attention weights.
 
     The checkpoint also holds a pooler, but nothing trained it (its bias is exactly zero): a
-    sentence vector is the mean of `last_hidden_state` over the real tokens.
+    sentence vector is the mean of ``last_hidden_state`` over the real tokens.
 
     Returns:
         The model, and its tokenizer (lower-casing WordPiece, 30,522 pieces). Both are new objects.
 
     Raises:
-        WeightsError: As in `minilm_folder`, or the tensors do not fit the model one to one.
+        WeightsError: as in ``minilm_folder``, or the tensors do not fit the model one to one.
     """
     import torch
 

@@ -1,7 +1,7 @@
 """The book's own text to pre-train on: documents of sentences, in three parts that share nothing.
 
 Articles of Wikipedia, films (a plot and what reviews say of it) and chapters of the Bible. The
-parts are those of the tasks in `bertbook.corpora.tasks`: what a task tests on, no model has seen.
+parts are those of the tasks in ``bertbook.corpora.tasks``: what a task tests on, no model has seen.
 """
 
 import random
@@ -52,9 +52,9 @@ class Document:
     """Sentences that follow one another.
 
     Attributes:
-        kind: one of `KINDS`.
+        kind: one of ``KINDS``.
         name: title of the article; name of the film; chapter and version, ``"Ruth 1 (kjv)"``.
-        part: one of `PARTS`.
+        part: one of ``PARTS``.
         sentences: at least one. Of a film: its plot, then the reviews, each by another critic.
     """
 
@@ -78,7 +78,7 @@ def load_documents(versions: tuple[str, ...] = ("kjv", "web")) -> tuple[Document
     """Read all documents, kind by kind.
 
     Both versions of the Bible are in: the tasks put questions in the old English about text in the
-    modern one. A chapter is in the same part in each. No sentence of `LEAST_REPEATED` words or
+    modern one. A chapter is in the same part in each. No sentence of ``LEAST_REPEATED`` words or
     more stands twice, up to capitals and punctuation; the one that stays is in the test part if
     there is one, else in the validation part, else the first. What is left of its document closes
     up. Of Wikipedia, lists and tables are left out: paragraphs that do not end like a sentence.
@@ -107,7 +107,7 @@ def split_sentences(text: str) -> tuple[str, ...]:
     """Cut a text after full stops, question and exclamation marks that end a sentence.
 
     A mark ends one if a space and no small letter follow, and it does not stand after one of
-    `ABBREVIATIONS` or an initial. Joined by single spaces, the sentences are the text again. So
+    ``ABBREVIATIONS`` or an initial. Joined by single spaces, the sentences are the text again. So
     "He came to the U.S. Then he left." is not cut, "the group Wham! Then" is, and neither is
     anything in a text without capitals.
 
@@ -132,7 +132,7 @@ def article_parts() -> tuple[tuple[Article, ...], ...]:
     """Articles to train on, to validate and to test on; all words of an article count.
 
     Raises:
-        CorpusError: as `load_articles`.
+        CorpusError: as ``load_articles``.
     """
     articles = list(load_articles())
     random.Random(0).shuffle(articles)
@@ -153,7 +153,7 @@ def review_parts() -> tuple[tuple[Review, ...], ...]:
     """Reviews and plots to train on, to validate and to test on; the parts share no film.
 
     Raises:
-        CorpusError: as `load_reviews`.
+        CorpusError: as ``load_reviews``.
     """
     return split_by_film(load_reviews())
 
@@ -163,7 +163,7 @@ def verse_parts() -> tuple[tuple[VersePair, ...], ...]:
     """King James's and modern verses to train on, validate and test on, split by chapter.
 
     Raises:
-        CorpusError: as `load_verses`.
+        CorpusError: as ``load_verses``.
     """
     validation, test = VERSES
     return split_by_chapter(load_verses("kjv", "web"), validation=validation, test=test)
@@ -220,7 +220,7 @@ def sizes(documents: Iterable[Document]) -> dict[tuple[str, str], Size]:
     """Count documents, sentences and words of each kind in each part.
 
     Args:
-        documents: from `load_documents`.
+        documents: from ``load_documents``.
 
     Returns:
         ``{(kind, part): Size}``.

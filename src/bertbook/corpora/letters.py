@@ -30,9 +30,9 @@ class Windows(NamedTuple):
     """Text cut into windows of one length, ``[CLS] letters [SEP]``; nothing overlaps.
 
     Attributes:
-        ids: numbers of `LETTER_PIECES`, ``[N, S]``.
+        ids: numbers of ``LETTER_PIECES``, ``[N, S]``.
         names: ``[N, S]``: 1 where the letter is of a name, 0 where of another word, else, and where
-            it cannot be known, `bertbook.tokenizer.pieces.IGNORED`.
+            it cannot be known, ``bertbook.tokenizer.pieces.IGNORED``.
     """
 
     ids: Tensor

@@ -59,7 +59,7 @@ class Review:
 def load_reviews() -> tuple[Review, ...]:
     """Read reviews and plots, in the order of the file.
 
-    Left out are texts that are empty, that are not English (see `is_english`) or that stood there
+    Left out are texts that are empty, that are not English (see ``is_english``) or that stood there
     before, up to capitals and punctuation.
 
     Raises:
@@ -136,7 +136,7 @@ def split_by_film(
     to the validation part. Films without a review are spread in the same proportions.
 
     Args:
-        reviews: from `load_reviews`.
+        reviews: from ``load_reviews``.
         seed: of the choice, which is the same on every machine.
         validation: reviews wanted, plots not counted; as films are whole, a few more are taken.
         test: reviews wanted, likewise.

@@ -1,8 +1,8 @@
 """Four tasks to fine-tune on, one for each form of the paper, with labels out of real text.
 
 Every function returns the train, validation and test part; the parts are those of
-`bertbook.corpora.documents`, so what a task tests on is in no text to pre-train on. All of them are
-the same on every machine.
+``bertbook.corpora.documents``, so what a task tests on is in no text to pre-train on. All of them
+are the same on every machine.
 """
 
 import re
@@ -63,7 +63,7 @@ class PairExample:
         first: the older one.
         second: the modern one, out of the same chapter.
         label: 1 = the same verse, 0 = another.
-        overlap: see `word_overlap`; no model may read it.
+        overlap: see ``word_overlap``; no model may read it.
         chapter: book and number.
     """
 
@@ -81,7 +81,7 @@ class NamesExample:
     Attributes:
         text: the sentence.
         words: start and end of each word in it, in characters.
-        labels: of each word, 1 = name, 0 = none, `bertbook.tokenizer.pieces.IGNORED` = not to be
+        labels: of each word, 1 = name, 0 = none, ``bertbook.tokenizer.pieces.IGNORED`` = not to be
         known.
         kind: of its document.
         document: name of its document.
@@ -195,7 +195,7 @@ def _pairs(verses: Sequence[VersePair]) -> tuple[list[PairExample], list[PairExa
 
 
 def _overlaps(texts: Sequence[Sequence[str]]) -> np.ndarray:
-    """`word_overlap` of all pairs of texts."""
+    """``word_overlap`` of all pairs of texts."""
     column: dict[str, int] = {}
     for words in texts:
         for word in words:
@@ -212,7 +212,7 @@ def name_tasks() -> tuple[tuple[NamesExample, ...], ...]:
     """Which words of a sentence in small letters were names? Split by document.
 
     Sentences of every kind of document, of the Bible the modern version: six to sixty words that
-    end like a sentence and were not written in capitals. For the rule see `name_labels`.
+    end like a sentence and were not written in capitals. For the rule see ``name_labels``.
     """
     parts: dict[str, list[NamesExample]] = {part: [] for part in PARTS}
     least, most = NAME_WORDS
@@ -236,9 +236,9 @@ def name_labels(
     """Find a sentence's words, and which of them are names by their capital.
 
     A word is a run of letters, apostrophes inside included. It is a name if its first letter is a
-    capital and another one is not. Not to be known, so `IGNORED`: the first word, and one after a
+    capital and another one is not. Not to be known, so ``IGNORED``: the first word, and one after a
     mark that may open a sentence or a title (``. ! ? … : ; " ' ( -``); a word all in capitals. "I"
-    is no name. So "French", "Monday" and the words of a film's title are names too.
+    is not a name. So "French", "Monday" and the words of a film's title are names too.
 
     Args:
         sentence: with its capitals.

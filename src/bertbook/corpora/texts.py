@@ -40,7 +40,7 @@ class TextFiles:
         """One document after the other, its lines as they are.
 
         Raises:
-            TextError: if a file is missing or is no UTF-8.
+            TextError: if a file is missing or is not UTF-8.
         """
         for path in self.paths:
             lines: list[str] = []
@@ -56,12 +56,12 @@ class TextFiles:
 
 @dataclass(frozen=True)
 class DataSet:
-    """Rows that `datasets` streams, from files or from the Hugging Face hub.
+    """Rows that ``datasets`` streams, from files or from the Hugging Face hub.
 
     Each row is a document; rows whose text is missing or blank are left out.
 
     Attributes:
-        name: what `datasets.load_dataset` takes: a builder (``"json"``), a name on the hub, a
+        name: what ``datasets.load_dataset`` takes: a builder (``"json"``), a name on the hub, a
             folder.
         files: of a builder; none for the hub.
         column: that holds the text.
@@ -80,7 +80,7 @@ class DataSet:
 
         Raises:
             TextError: if the data set, the split or the column is not there, the text is no
-                string, or what `datasets` reads is broken.
+                string, or what ``datasets`` reads is broken.
         """
         for number, row in enumerate(self._rows()):
             if self.column not in row:
@@ -124,9 +124,9 @@ class DataSet:
         except Exception as error:  # of pyarrow, fsspec, the hub's client, the network
             for path in self.files:
                 if self.name == "json":
-                    for _ in _lines(path):  # names the place if it is no UTF-8
+                    for _ in _lines(path):  # names the place if it is not UTF-8
                         pass
-            hint = "" if self.files else "; it is no file or folder here either"
+            hint = "" if self.files else "; it is not a file or folder here either"
             raise TextError(
                 f"{self._called} cannot be read{hint}: {type(error).__name__}: {error}"
             ) from error
@@ -301,7 +301,7 @@ def _lines(path: Path) -> Iterator[str]:
                     yield line.decode("utf-8-sig" if number == 1 else "utf-8")
                 except UnicodeDecodeError as error:
                     raise TextError(
-                        f"{path} is no UTF-8: line {number}, byte {error.start + 1} of it is "
+                        f"{path} is not UTF-8: line {number}, byte {error.start + 1} of it is "
                         f"0x{line[error.start]:02x} ({error.reason})"
                     ) from None
     except OSError as error:

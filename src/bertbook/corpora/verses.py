@@ -3,7 +3,7 @@
 Three public-domain versions come as packages: Wycliffe's (1380s), King James's (1611) and the
 World English Bible. A verse's number says what it is a translation of, so pairs need no aligner.
 The numbers themselves can differ, though: Wycliffe translated the Vulgate. Its Psalms and the
-chapters in `COUNTED_OTHERWISE` are left out for that reason.
+chapters in ``COUNTED_OTHERWISE`` are left out for that reason.
 """
 
 import random
@@ -157,7 +157,7 @@ def clean_verse(text: str, version: str) -> str:
         version: that it is from.
 
     Returns:
-        The verse on one line; nothing if it is one of `FILLERS`.
+        The verse on one line; nothing if it is one of ``FILLERS``.
     """
     if text in FILLERS:
         return ""
@@ -228,7 +228,7 @@ def split_by_chapter(
     share of the verses: the large books are in all three parts.
 
     Args:
-        pairs: from `load_verses`.
+        pairs: from ``load_verses``.
         seed: of the choice, which is the same on every machine.
         validation: verses wanted; as chapters are whole, a few more are taken.
         test: verses wanted, likewise.

@@ -136,7 +136,7 @@ class BertForTokenClassification(BertWithHead):
 
         Args:
             inputs: those of :meth:`bertbook.bert.model.BertModel.forward`.
-            labels: ``[B, S]``, numbers of classes or `bertbook.tokenizer.pieces.IGNORED`, or
+            labels: ``[B, S]``, numbers of classes or ``bertbook.tokenizer.pieces.IGNORED``, or
             ``None``.
             options: more of them.
 

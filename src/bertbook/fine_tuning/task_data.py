@@ -1,4 +1,4 @@
-"""From examples to batches and back to a score, for the heads of `bertbook.fine_tuning.heads`.
+"""From examples to batches and back to a score, for the heads of ``bertbook.fine_tuning.heads``.
 
 An example is an input and a target: a class, a class for each piece, or a first and a last piece.
 Shapes, in the letters of the book: B batch, S length.
@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import torch
+from sklearn.metrics import precision_recall_fscore_support
 from torch import Tensor, nn
 
 from bertbook.pretraining.optimizer import decays, warmup_and_linear_decay
@@ -44,8 +45,8 @@ class TaskData:
     Attributes:
         form: ``"sequence"``, ``"token"`` or ``"span"``.
         encodings: the inputs.
-        targets: to each input a class; a class (or `IGNORED`) for each of its pieces; or the first
-            and the last piece of the answer.
+        targets: to each input a class; a class (or ``IGNORED``) for each of its pieces; or the
+            first and the last piece of the answer.
         pad_id: number of [PAD].
 
     Raises:
@@ -132,7 +133,7 @@ def encode_sequences(
 def encode_names(
     tokenizer: WordPieceTokenizer, examples: Sequence, max_length: int = 64
 ) -> TaskData:
-    """Sentences with a label for each word: `bertbook.corpora.tasks.NamesExample`.
+    """Sentences with a label for each word: ``bertbook.corpora.tasks.NamesExample``.
 
     A word that is cut off loses its label.
     """
@@ -150,7 +151,7 @@ def encode_names(
 def encode_spans(
     tokenizer: WordPieceTokenizer, examples: Sequence, max_length: int = 128
 ) -> TaskData:
-    """Questions with passages: `bertbook.corpora.tasks.SpanExample`.
+    """Questions with passages: ``bertbook.corpora.tasks.SpanExample``.
 
     Left out are examples that do not fit: nothing is cut, since the answer might be.
 
@@ -214,7 +215,7 @@ def fine_tune(
     """Train all of a model that is not frozen, as the paper does: AdamW, warm-up, linear decay.
 
     Args:
-        model: one of `bertbook.fine_tuning.heads`, with the head that the data's form needs.
+        model: one of ``bertbook.fine_tuning.heads``, with the head that the data's form needs.
         data: what to train on.
         epochs: how often each example is seen.
         batch_size: examples a step, at most as many as there are.
@@ -324,13 +325,10 @@ def score(data: TaskData, answers: Sequence) -> dict[str, float]:
         for t, a in zip(row, given, strict=True)
         if t != IGNORED
     ]
-    hits = sum(t == 1 and a == 1 for t, a in pieces)
-    said, true = sum(a == 1 for _, a in pieces), sum(t == 1 for t, _ in pieces)
-    return {
-        "precision": hits / max(1, said),
-        "recall": hits / max(1, true),
-        "f1": 2 * hits / max(1, said + true),
-    }
+    precision, recall, f1, _ = precision_recall_fscore_support(
+        *zip(*pieces, strict=True), labels=[1], average="micro", zero_division=0.0
+    )
+    return {"precision": float(precision), "recall": float(recall), "f1": float(f1)}
 
 
 def score_spans(

@@ -5,7 +5,7 @@ Shapes, in the letters used through the whole book:
     B batch   S source length   T target length   E embedding width   D state width
     A hidden width of the additive score   V vocabulary
 
-Symbols are whole numbers, see `bertbook.shared.symbols`. A source is ``[B, S]`` with its lengths
+Symbols are whole numbers, see ``bertbook.shared.symbols``. A source is ``[B, S]`` with its lengths
 ``[B]``; a target ends in the end symbol.
 """
 
@@ -297,7 +297,7 @@ def sequence_loss(model: Seq2Seq, batch: tuple[Tensor, Tensor, Tensor]) -> Tenso
 
 
 def check_source(source: Tensor, lengths: Tensor, vocabulary: int) -> Tensor:
-    """Refuse what is no padded batch of sources; return its mask.
+    """Refuse what is not a padded batch of sources; return its mask.
 
     Args:
         source: should be ``[B, S]``.

@@ -1,9 +1,10 @@
 r"""Pre-train a BERT on your own text, and go on where it broke off.
 
 One process; several, on one machine or on many, with or without a GPU, are started by
-`accelerate launch --multi_gpu --num_processes 2 -m bertbook.pretraining.cli …`.
+``accelerate launch --multi_gpu --num_processes 2 -m bertbook.pretraining.cli …``.
 The same command again goes on from the last checkpoint in the output folder. At its end the folder
-`model` in there is a checkpoint as Hugging Face has it: config.json, vocab.txt, model.safetensors.
+``model`` in there is a checkpoint as Hugging Face has it: config.json, vocab.txt,
+model.safetensors.
 
     python -m bertbook.pretraining.cli --data texts/ --vocab vocab.txt --output run \
         --stage 4500 64 64 --stage 700 128 32 --learning-rate 1e-3 --warmup 300
@@ -45,13 +46,13 @@ RULE = MaskingRule()
 def save_folder(
     model: BertForPreTraining, tokenizer: WordPieceTokenizer, folder: Path | str
 ) -> None:
-    """Write a checkpoint that :meth:`BertForPreTraining.from_pretrained` and `transformers` load.
+    """Write a checkpoint that :meth:`BertForPreTraining.from_pretrained` and ``transformers`` load.
 
     Args:
         model: with both heads; what it uses twice is stored once.
         tokenizer: its vocabulary.
-        folder: where `config.json`, `vocab.txt`, `tokenizer_config.json` and, last,
-            `model.safetensors` go, each whole or not at all.
+        folder: where ``config.json``, ``vocab.txt``, ``tokenizer_config.json`` and, last,
+            ``model.safetensors`` go, each whole or not at all.
     """
     folder = Path(folder)
     config = {

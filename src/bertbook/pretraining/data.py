@@ -34,7 +34,7 @@ class Stage:
         batch_size: B, sequences a step, over all processes.
 
     Raises:
-        ValueError: if a number is no positive integer.
+        ValueError: if a number is not a positive integer.
 
     Source: Devlin et al. 2019, appendix A.2.
     """
@@ -95,7 +95,8 @@ class PairStream:
             stage's length.
 
         Raises:
-            ValueError: if a shard yields fewer pairs than the batch holds, or as `sentence_pairs`.
+            ValueError: if a shard yields fewer pairs than the batch holds, or as
+                ``sentence_pairs``.
         """
         if stage.length != self.length:
             self.shard += self.length > 0

@@ -1,6 +1,6 @@
 """What stands behind a [MASK]: BERT with the head of masked language modelling alone.
 
-MiniLM's encoder has lost its head. `experiments/minilm_mlm.py` trained one, and low-rank adapters
+MiniLM's encoder has lost its head. ``experiments/minilm_mlm.py`` trained one, and low-rank adapters
 of the encoder's matrices: what is stored is the difference to the installed weights.
 
 B batch   S length   V vocabulary   N selected positions of the whole batch
@@ -244,8 +244,8 @@ def load_masked_lm(
     Pooler and next-sentence head are left aside if the checkpoint has them.
 
     Args:
-        folder: with `config.json`, `model.safetensors` and the vocabulary.
-        sha256: the expected one of `model.safetensors`.
+        folder: with ``config.json``, ``model.safetensors`` and the vocabulary.
+        sha256: the expected one of ``model.safetensors``.
 
     Raises:
         FileNotFoundError: if there is no vocabulary.

@@ -3,7 +3,7 @@
 This loop is for trainings of hours, on text that streams. All other models of the book are trained
 by :func:`bertbook.shared.training.train`, in one process. Both take the steps of PyTorch's AdamW.
 
-The loop runs on Hugging Face's `accelerate`, which knows the machine: processes, devices, bf16.
+The loop runs on Hugging Face's ``accelerate``, which knows the machine: processes, devices, bf16.
 Here stand the loss, the schedule, and what must survive ``kill -9``. B batch   S length
 """
 
@@ -126,7 +126,7 @@ def pretrain(
         settings: what else decides.
         folder: where checkpoint, log and settings are kept; on several nodes, one that all of them
             see. One line of the log a step: ``step``, ``loss``, ``masked_lm_loss``,
-            ``next_sentence_loss``, ``rate``, ``tokens`` (that are no padding) and ``seconds``.
+            ``next_sentence_loss``, ``rate``, ``tokens`` (that are not padding) and ``seconds``.
         mixed_precision: ``"no"`` or ``"bf16"``.
         progress: label of a progress bar; ``None`` shows none.
         stop_after: steps after which it stops with a checkpoint; ``None``: all.

@@ -54,7 +54,8 @@ class MaskingRule:
             Fewer: the rest of the predicted stays visible, where copying is enough.
 
     Raises:
-        ValueError: if a share is out of range, the three do not sum to one, or the unit is no unit.
+        ValueError: if a share is out of range, the three do not sum to one, or the unit has
+            another name.
 
     Source: Devlin et al. 2019, section 3.1 and appendix A.1. Corruption and prediction set apart:
     Wettig et al. 2023.

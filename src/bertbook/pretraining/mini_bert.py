@@ -1,4 +1,4 @@
-"""The book's own BERT, as `experiments/mini_bert.py` trained it: 4 layers of 256, 8,192 pieces."""
+"""The book's own BERT, trained by ``experiments/mini_bert.py``: 4 layers of 256, 8,192 pieces."""
 
 import math
 from collections.abc import Mapping, Sequence

@@ -27,14 +27,14 @@ def errors_alone(name: str) -> Iterator[None]:
 def join_processes() -> PartialState:
     """Join the processes that a launcher started, on plain processors if there is nothing faster.
 
-    `accelerate launch --multi_gpu` and `torchrun` start processes with or without a GPU, but
-    `accelerate` lets those without one run side by side, each for itself, unless it is told.
+    ``accelerate launch --multi_gpu`` and ``torchrun`` start processes with or without a GPU, but
+    ``accelerate`` lets those without one run side by side, each for itself, unless it is told.
 
     Returns:
-        What `accelerate` knows of them: ``num_processes``, ``process_index`` and so on.
+        What ``accelerate`` knows of them: ``num_processes``, ``process_index`` and so on.
 
     Raises:
-        RuntimeError: if there are more of them than `accelerate` sees; they would overwrite one
+        RuntimeError: if there are more of them than ``accelerate`` sees; they would overwrite one
             another's checkpoints.
     """
     started = int(os.environ.get("WORLD_SIZE", "1"))

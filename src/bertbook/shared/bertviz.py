@@ -1,9 +1,9 @@
 """bertviz's head view, model view and neuron view for pages without a network.
 
 bertviz (Vig 2019, "A Multiscale Visualization of Attention in the Transformer Model") draws; the
-page around its drawing is `bertbook.shared.bertviz_page`'s. Equal weights give equal text; weights
-that differ in their last bits, as between two processors, can still round apart, so the cell of a
-notebook that shows a view has the tag `nbval-ignore-output`.
+page around its drawing is ``bertbook.shared.bertviz_page``'s. Equal weights give equal text;
+weights that differ in their last bits, as between two processors, can still round apart, so the
+cell of a notebook that shows a view has the tag ``nbval-ignore-output``.
 """
 
 from __future__ import annotations
@@ -50,18 +50,19 @@ def head_view(
     """Shows which token looks at which, head by head, one layer at a time.
 
     Args:
-        attention: One tensor of weights for each layer, (1, H, T, T); rows sum to one.
-        tokens: The T tokens.
-        sentence_b_start: Index of sentence B's first token, to choose A → B and the like.
-        title: What the view shows, for readers who cannot see it.
-        include_layers: Layers that can be chosen, counted from 0; all by default.
-        layer: The layer shown first; the first of `include_layers` by default.
-        heads: The heads switched on at first, counted from 0; all by default.
-        decimals: Decimals of the weights, 1 to 6. Two are finer than the eye.
+        attention: one tensor of weights for each layer, (1, H, T, T); rows sum to one.
+        tokens: the T tokens.
+        sentence_b_start: index of sentence B's first token, to choose A → B and the like.
+        title: what the view shows, for readers who cannot see it.
+        include_layers: layers that can be chosen, counted from 0; all by default.
+        layer: the layer shown first; the first of ``include_layers`` by default.
+        heads: the heads switched on at first, counted from 0; all by default.
+        decimals: decimals of the weights, 1 to 6. Two are finer than the eye.
 
     Raises:
-        TypeError: `attention` is not a sequence of tensors (None: the model returned no weights).
-        ValueError: An argument does not fit the others, or weights are not rows of probabilities.
+        TypeError: ``attention`` is not a sequence of tensors (None: the model returned no weights).
+        ValueError: if an argument does not fit the others, or weights are not rows of
+            probabilities.
     """
     _check(attention, tokens, sentence_b_start, title, decimals)
     layers = _chosen("include_layers", include_layers, len(attention))
@@ -98,17 +99,17 @@ def model_view(
     """Shows all heads of all layers at once, small; a click enlarges one.
 
     Args:
-        attention: As `head_view` takes it, and so are the other arguments.
-        tokens: The T tokens.
-        sentence_b_start: Index of sentence B's first token.
-        title: What the view shows.
-        include_layers: Layers shown, counted from 0; all by default.
-        include_heads: Heads shown, counted from 0; all by default.
-        decimals: Decimals of the weights, 1 to 6.
+        attention: as ``head_view`` takes it, and so are the other arguments.
+        tokens: the T tokens.
+        sentence_b_start: index of sentence B's first token.
+        title: what the view shows.
+        include_layers: layers shown, counted from 0; all by default.
+        include_heads: heads shown, counted from 0; all by default.
+        decimals: decimals of the weights, 1 to 6.
 
     Raises:
-        TypeError: As `head_view`.
-        ValueError: As `head_view`.
+        TypeError: as ``head_view``.
+        ValueError: as ``head_view``.
     """
     _check(attention, tokens, sentence_b_start, title, decimals)
     layers = _chosen("include_layers", include_layers, len(attention))
@@ -146,17 +147,17 @@ def neuron_view(
     without padding. Every number of every head shown is in the page, so few heads keep it small.
 
     Args:
-        queries: One tensor for each layer, (1, H, T, Dh).
-        keys: Likewise.
-        tokens: The T tokens.
-        title: What the view shows, for readers who cannot see it.
-        include_layers: Layers that can be chosen, counted from 0; all by default.
-        include_heads: Heads that can be chosen, counted from 0; all by default.
-        decimals: Decimals of weights, queries and keys, 1 to 6.
+        queries: one tensor for each layer, (1, H, T, Dh).
+        keys: likewise.
+        tokens: the T tokens.
+        title: what the view shows, for readers who cannot see it.
+        include_layers: layers that can be chosen, counted from 0; all by default.
+        include_heads: heads that can be chosen, counted from 0; all by default.
+        decimals: decimals of weights, queries and keys, 1 to 6.
 
     Raises:
-        TypeError: `queries` or `keys` is not a sequence of tensors.
-        ValueError: An argument does not fit the others, or a number is not finite.
+        TypeError: ``queries`` or ``keys`` is not a sequence of tensors.
+        ValueError: if an argument does not fit the others, or a number is not finite.
     """
     for name, vectors in {"queries": queries, "keys": keys}.items():
         if not _are_tensors(vectors) or any(x.dim() != 4 for x in vectors):

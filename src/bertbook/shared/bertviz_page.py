@@ -2,7 +2,7 @@
 
 bertviz (Vig 2019) draws with d3 and jQuery, which it takes from the web. Here its scripts draw in
 an iframe of its own and take both from where the page itself is served. The views are in
-`bertbook.shared.bertviz`.
+``bertbook.shared.bertviz``.
 """
 
 from __future__ import annotations
@@ -138,9 +138,9 @@ class View:
     """An interactive view; the last expression of a notebook cell shows it.
 
     Attributes:
-        title: What the view shows, for readers who cannot see it.
-        height: Height in pixels; the page inside scrolls when it needs more.
-        page: The complete HTML page inside the iframe.
+        title: what the view shows, for readers who cannot see it.
+        height: height in pixels; the page inside scrolls when it needs more.
+        page: the complete HTML page inside the iframe.
     """
 
     title: str
@@ -161,11 +161,11 @@ def html_page(view: str, title: str, controls: str, params: dict, decimals: int)
     """The complete page.
 
     Args:
-        view: The name of bertviz's script, such as `head_view`.
-        title: What the view shows, in words.
-        controls: The elements above the drawing, with `#vis` for the drawing itself.
-        params: What the script draws; its numbers are integers.
-        decimals: How many decimals the integers stand for.
+        view: the name of bertviz's script, such as ``head_view``.
+        title: what the view shows, in words.
+        controls: the elements above the drawing, with ``#vis`` for the drawing itself.
+        params: what the script draws; its numbers are integers.
+        decimals: how many decimals the integers stand for.
 
     Raises:
         RuntimeError: A text that is changed is not in the script exactly once: it is of another

@@ -12,17 +12,17 @@ class WeightsError(RuntimeError):
 
 
 def check_sha256(path: Path, expected: str, remedy: str = "") -> Path:
-    """Returns `path` if the file there is exactly the expected one.
+    """Returns ``path`` if the file there is exactly the expected one.
 
     A file is read once per process and again only when its size or modification time changes.
 
     Args:
-        path: The file.
-        expected: Its SHA-256 in hexadecimal.
+        path: the file.
+        expected: its SHA-256 in hexadecimal.
         remedy: A sentence for the error message: how to get the right file.
 
     Raises:
-        WeightsError: No file is there, or its SHA-256 is another.
+        WeightsError: if no file is there, or its SHA-256 is another.
     """
     if not path.is_file():
         raise WeightsError(

@@ -1,6 +1,6 @@
 """The record that an experiment keeps of its runs.
 
-`bertbook.shared.experiment` keeps a :class:`Results` file that is whole at any moment, so that an
+``bertbook.shared.experiment`` keeps a :class:`Results` file that is whole at any moment, so that an
 interrupted experiment can go on; chapters read it by :func:`read_results`.
 """
 

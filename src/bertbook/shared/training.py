@@ -3,7 +3,7 @@
 :func:`train` is for models whose examples fit into memory and whose training one process does: all
 of the book's but the pre-training from a stream of text, which has a loop of its own,
 :func:`bertbook.pretraining.loop.pretrain`. The record of an experiment is in
-`bertbook.shared.results`.
+``bertbook.shared.results``.
 """
 
 import math

@@ -1,10 +1,10 @@
 """Table 8 in miniature: the paper's numbers, what is measured, and what counts as a difference.
 
-`experiments/mask_ablation.py` pre-trains small BERTs that differ in what stands at the selected
+``experiments/mask_ablation.py`` pre-trains small BERTs that differ in what stands at the selected
 places. The rule by which they are compared was written down before the first result was seen:
 
 1. A mix *differs* from 80/10/10 if the means over the seeds differ by more than t standard errors
-   of the difference (`bertbook.studies.comparison.change`: the 5 % point of Student's
+   of the difference (``bertbook.studies.comparison.change``: the 5 % point of Student's
    distribution, 2.78 for three seeds each). Else the difference is *within noise*. Of twenty
    comparisons without any true difference about one passes.
 2. The paper has one run a row. It differs if the row is 0.3 points or more from its 80/10/10.

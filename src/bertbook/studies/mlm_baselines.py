@@ -33,7 +33,7 @@ class NeighbourModel:
     Args:
         documents: sentences of the training text as numbers of pieces.
         vocab_size: V.
-        contexts: which of `CONTEXTS` are used; none: frequencies alone.
+        contexts: which of ``CONTEXTS`` are used; none: frequencies alone.
 
     Raises:
         ValueError: if there is no text.
@@ -137,7 +137,7 @@ class LSTMForMaskedLM(nn.Module):
         labels: Tensor,
         next_sentence_label: Tensor | None = None,
     ) -> BertPreTrainingOutput:
-        """Predict the selected pieces; arguments as `BertForPreTraining`, some of them unused.
+        """Predict the selected pieces; arguments as ``BertForPreTraining``, some of them unused.
 
         Padding stands on the right and is left out, so that the second reader starts at the text.
 
@@ -145,7 +145,7 @@ class LSTMForMaskedLM(nn.Module):
             input_ids: ``[B, S]``.
             attention_mask: ``[B, S]``, 1 = a token.
             token_type_ids: not used.
-            labels: ``[B, S]``, or `bertbook.pretraining.masking.IGNORED`.
+            labels: ``[B, S]``, or ``bertbook.pretraining.masking.IGNORED``.
             next_sentence_label: not used.
         """
         lengths = attention_mask.sum(1).cpu()  # [B]

@@ -1,6 +1,6 @@
 """The ablations in miniature beside those of the paper: which agree, by a rule fixed beforehand.
 
-`experiments/transformer_ablation.py` trains a small Transformer on dates and changes one thing at
+``experiments/transformer_ablation.py`` trains a small Transformer on dates and changes one thing at
 a time, as Table 3 of Vaswani et al. 2017 does. The rule that compares the two was written down
 before the first result was seen:
 

@@ -1,6 +1,6 @@
 """The committed translators from Wycliffe's English into modern English, ready to use.
 
-`experiments/verses.py` trained them and kept the record; here they are loaded and translate what
+``experiments/verses.py`` trained them and kept the record; here they are loaded and translate what
 they are given. Shapes as in :mod:`bertbook.transformer.encoder`.
 """
 
@@ -91,7 +91,7 @@ class VerseTranslator:
         bytes, which the model has not learnt to read.
 
         Raises:
-            TypeError: if the text is no string.
+            TypeError: if the text is not a string.
             ValueError: if there is nothing in it, or it is longer than any text in training.
         """
         if not isinstance(text, str):
@@ -155,7 +155,7 @@ class VerseTranslator:
         return [self.decode(symbols) for symbols in written]
 
     def pieces(self, symbols: Sequence[int]) -> list[str]:
-        """Symbols as readable pieces: ``▁`` for a space, ``⟨C3⟩`` for a byte that is no letter."""
+        """Symbols as readable pieces: ``▁`` for a space, ``⟨C3⟩`` for a byte, not a letter."""
         names = []
         for symbol in symbols:
             text = self.subwords.decode([symbol]).replace(" ", "▁")
@@ -198,7 +198,7 @@ def load_subwords(folder: Path | str = WEIGHTS) -> Tokenizer:
         WeightsError: if the file is missing or is not the committed one.
     """
     subwords = Tokenizer.from_file(str(_committed(folder, "verses_subwords.json")))
-    subwords.encode_special_tokens = True  # "[PAD]" in a text is no padding
+    subwords.encode_special_tokens = True  # "[PAD]" in a text is not padding
     return subwords
 
 

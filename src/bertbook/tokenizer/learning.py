@@ -3,7 +3,7 @@
 What "best" means is the whole difference between two methods. Byte-pair encoding takes the most
 frequent pair. WordPiece takes the pair that makes the text likelier; how that was computed is not
 known, since Google never published the program that learned BERT's vocabulary, and
-:func:`likelihood_gain` is the usual reading. The trainer that the library `tokenizers` calls
+:func:`likelihood_gain` is the usual reading. The trainer that the library ``tokenizers`` calls
 WordPieceTrainer counts pairs: it is byte-pair encoding with ``##``, as a test shows.
 """
 

@@ -18,7 +18,7 @@ IGNORED = -100  # the label of a piece that does not count: cross_entropy leaves
 def label_pieces(
     encoding: Encoding, words: Sequence[tuple[int, int]], labels: Sequence[int]
 ) -> list[int]:
-    """Give each word's label to its first piece and `IGNORED` to every other piece.
+    """Give each word's label to its first piece and ``IGNORED`` to every other piece.
 
     Args:
         encoding: of one text.

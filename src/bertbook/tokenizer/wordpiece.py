@@ -142,7 +142,7 @@ class WordPieceTokenizer:
 
         Raises:
             FileNotFoundError: if the folder has neither vocabulary.
-            ValueError: if the tokenizer is no WordPiece or has tokens of its own, or as the class.
+            ValueError: if the tokenizer is not WordPiece or has tokens of its own, or as the class.
         """
         folder = Path(folder)
         config = folder / "tokenizer_config.json"

@@ -3,7 +3,7 @@
 A text becomes a list of characters, each with its position in the text; every step takes such a
 list and returns one. So each word knows where it came from, whatever was dropped, put in or
 replaced on the way. The order of the steps, and which character counts as what, are those of the
-Rust library `tokenizers`, whose tables are older than Python's: see :func:`category`.
+Rust library ``tokenizers``, whose tables are older than Python's: see :func:`category`.
 
 Source: the steps are those of ``BasicTokenizer`` in the code that Devlin et al. 2019 released; the
 paper itself does not name them.

@@ -54,7 +54,7 @@ def learn_subwords(texts: Iterable[str], vocab_size: int) -> Tokenizer:
         show_progress=False,
     )
     tokenizer.train_from_iterator(texts, trainer)
-    tokenizer.encode_special_tokens = True  # "[PAD]" in a text is no padding
+    tokenizer.encode_special_tokens = True  # "[PAD]" in a text is not padding
     return tokenizer
 
 
