@@ -1,4 +1,4 @@
-"""Multi-head attention: h small attentions side by side, and one matrix that joins them.
+"""Multi-head attention: H small attentions in parallel, and one matrix that combines them.
 
 Shapes, besides those of :mod:`bertbook.attention.scores`:
 
@@ -49,18 +49,17 @@ def merge_heads(states: Tensor) -> Tensor:
 
 
 def mask_for_heads(attention_mask: Tensor | None) -> Tensor | None:
-    """Give a mask ``[B, T, S]`` a dimension for the heads; others stay as they are.
+    """Add a head dimension to a mask ``[B, T, S]``; masks of other shapes stay unchanged.
 
-    By the rules of broadcasting it would else be read as ``[H, T, S]``.
+    Otherwise broadcasting would read it as ``[H, T, S]``.
 
     Args:
-        attention_mask: boolean; ``[B, H, T, S]``, ``[B, T, S]`` (as
-            :func:`~bertbook.attention.scores.padding_mask` makes it, for all heads alike) or
-            ``[T, S]`` (as :func:`~bertbook.attention.scores.causal_mask` makes it); each size may
-            also be 1.
+        attention_mask: boolean ``[B, H, T, S]``, ``[B, T, S]`` (the same for all heads, as from
+            :func:`~bertbook.attention.scores.padding_mask`) or ``[T, S]`` (as from
+            :func:`~bertbook.attention.scores.causal_mask`), or ``None``. Each size may also be 1.
 
     Returns:
-        A mask that broadcasts to ``[B, H, T, S]``, or ``None`` if there is none.
+        A mask that broadcasts to ``[B, H, T, S]``, or ``None`` for ``None``.
     """
     if attention_mask is None or attention_mask.dim() != 3:
         return attention_mask
@@ -75,23 +74,23 @@ def mix_values(
     dropout: float = 0.0,
     return_weights: bool = False,
 ) -> tuple[Tensor, Tensor | None]:
-    """Attention by formula, or by PyTorch's fused kernel where nobody needs the weights.
+    """Compute attention by the formula, or by PyTorch's fused kernel if no weights are needed.
 
-    The kernel computes the same and never stores the weights.
+    The kernel gives the same output but never stores the weights.
 
     Args:
         query: ``[B, H, T, Dh]``.
         key: ``[B, H, S, Dh]``.
         value: ``[B, H, S, Dh]``.
         attention_mask: boolean, broadcastable to ``[B, H, T, S]``, or ``None``.
-        dropout: probability with which a weight is set to zero.
-        return_weights: whether the weights are needed.
+        dropout: probability that a weight is set to zero.
+        return_weights: whether to return the weights.
 
     Returns:
         ``[B, H, T, Dh]``, and the weights ``[B, H, T, S]`` or ``None``.
     """
-    # The kernel's gradient in bfloat16 takes three times as long as the products' (PyTorch 2.13,
-    # CPU).
+    # In bfloat16 the kernel's backward pass takes three times as long as that of the formula
+    # (PyTorch 2.13, CPU).
     slow = query.dtype == torch.bfloat16 and torch.is_grad_enabled()
     if not (return_weights or dropout or slow):
         return F.scaled_dot_product_attention(query, key, value, attention_mask), None
@@ -104,10 +103,10 @@ def mix_values(
 def check_inputs(
     layer: "MultiHeadAttention", states: Tensor, source: Tensor, mask: Tensor | None
 ) -> None:
-    """Refuse what a layer of attention cannot use, naming it.
+    """Refuse inputs that an attention layer cannot use.
 
     Args:
-        layer: whose width and heads count.
+        layer: the layer, whose width and number of heads are required.
         states: should be ``[B, T, D]``.
         source: should be ``[B, S, D]``.
         mask: should be as :func:`mask_for_heads` takes it, or ``None``.
@@ -126,16 +125,16 @@ def check_inputs(
 class MultiHeadAttention(nn.Module):
     """Self- or cross-attention with several heads.
 
-    Head i uses columns ``i * Dh`` to ``(i + 1) * Dh`` of the query, key and value projections and
-    the same rows of the output projection's transpose, as in BERT and in PyTorch. The number of
-    parameters, 4 D² + 4 D with biases, does not depend on the number of heads.
+    Head i uses components ``i * Dh`` to ``(i + 1) * Dh`` of the projected queries, keys and values.
+    The output projection reads the heads in the same order, as in BERT and in PyTorch. With the
+    default ``d_k`` and biases there are 4 D² + 4 D parameters, however many heads there are.
 
     Args:
         d_model: D, width of the token vectors.
         num_heads: H, a divisor of D.
-        d_k: width of one head's queries and keys; ``None`` means Dh = D / H, which the width of
-            its values always is.
-        dropout: probability with which a weight is dropped in training, in 0..1.
+        d_k: width of one head's queries and keys; ``None`` means Dh = D / H. The values always
+            have the width Dh.
+        dropout: probability that a weight is dropped in training, in 0..1.
         bias: whether the four projections have a bias.
 
     Raises:
@@ -172,18 +171,18 @@ class MultiHeadAttention(nn.Module):
         attention_mask: Tensor | None = None,
         return_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Let every token gather, in each head, from the tokens that the mask allows.
+        """Let every token attend, in each head, to the tokens that the mask allows.
 
         Args:
             hidden_states: ``[B, T, D]``, where the queries come from.
             key_value_states: ``[B, S, D]``, where keys and values come from; ``None`` means
                 ``hidden_states`` (self-attention).
             attention_mask: boolean, ``True`` = may look; see :func:`mask_for_heads`.
-            return_weights: whether the weights are needed.
+            return_weights: whether to return the weights.
 
         Returns:
-            Output ``[B, T, D]``, and the weights ``[B, H, T, S]`` as they were used, or ``None``:
-            each row sums to one, except in training, where dropout has been applied.
+            Output ``[B, T, D]``, and the weights ``[B, H, T, S]`` as they were used, or ``None``.
+            Each row sums to one, except in training, where dropout has been applied.
 
         Raises:
             TypeError: if states are not floating point, or the mask is not boolean.
@@ -195,14 +194,14 @@ class MultiHeadAttention(nn.Module):
         return self.attend(hidden_states, key, value, attention_mask, return_weights)
 
     def keys_and_values(self, states: Tensor) -> tuple[Tensor, Tensor]:
-        """Project tokens to what they are found by and what they hand over.
+        """Project tokens to keys and values.
 
         Args:
             states: ``[B, S, D]``.
 
         Returns:
             Keys and values, ``[B, H, S, Dh]`` each. Neither depends on the queries, so a decoder
-            may keep them.
+            can cache them.
         """
         key = split_heads(self.key(states), self.num_heads)  # [B, H, S, Dh]
         value = split_heads(self.value(states), self.num_heads)  # [B, H, S, Dh]
@@ -216,7 +215,7 @@ class MultiHeadAttention(nn.Module):
         attention_mask: Tensor | None = None,
         return_weights: bool = False,
     ) -> tuple[Tensor, Tensor | None]:
-        """Let every token gather from keys and values that are there already.
+        """Let every token attend to keys and values that are already computed.
 
         Args:
             hidden_states: ``[B, T, D]``, where the queries come from.

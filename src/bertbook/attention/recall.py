@@ -1,16 +1,16 @@
-"""The recall task: a marked letter of a long sequence is asked for at its end.
+"""The recall task: a question at the end of a long sequence asks for a marked letter in it.
 
 With one item a sequence is noise, one marked letter, noise again, and the question:
 
     b d a h F c a … g e ?        answer: f, the letter that is written as a capital
 
-With more items each has a number, and the question names the number:
+With several items each has a number, and the question names the number:
 
     b A3 a h F1 c B2 … g e ?1    answer: f
 
-The ``distance`` is that from the asked item to the question. Mark and number are part of the token,
-so no model needs positions. The models differ in what carries the letter from its place to the
-end: a recurrent state, or one head of self-attention.
+The ``distance`` is the number of steps from the asked item to the question. Mark and number are
+part of the token, so no model needs positions. The models differ in how the letter reaches the
+end: through a recurrent state, or through one head of self-attention.
 """
 
 import math
@@ -43,10 +43,16 @@ LETTERS = 8
 
 
 def vocabulary_size(items: int) -> int:
-    """Tokens: 8 plain letters, 8 marked ones for each item, one question for each item.
+    """Count the tokens: 8 plain letters, and for each item 8 marked letters and one question.
+
+    Args:
+        items: number of items, at least 1.
+
+    Returns:
+        The number of different tokens.
 
     Raises:
-        ValueError: if there is no item.
+        ValueError: if ``items`` is below 1.
     """
     if items < 1:
         raise ValueError(f"items must be at least 1, got {items}")
@@ -55,7 +61,12 @@ def vocabulary_size(items: int) -> int:
 
 @dataclass(frozen=True)
 class RecallBatch:
-    """Sequences of one length with the answers: ``tokens [B, n]`` and ``answers [B]``."""
+    """Sequences of one length and their answers.
+
+    Attributes:
+        tokens: ``[B, n]``.
+        answers: ``[B]``, in 0..7.
+    """
 
     tokens: Tensor
     answers: Tensor
@@ -72,11 +83,11 @@ def recall_batch(
     """Draw sequences in which the asked item stands ``distance`` before the question.
 
     Args:
-        size: B, how many sequences.
+        size: B, number of sequences.
         distance: steps from the asked item to the question, at least 1.
         generator: source of all randomness.
-        items: how many marked letters there are; those not asked for stand anywhere.
-        prefix: places before the asked item, at least one for every other item.
+        items: number of marked letters; those not asked for stand at random positions.
+        prefix: positions before the asked item, at least one for every other item.
 
     Returns:
         Tokens ``[B, prefix + distance + 1]`` and answers ``[B]`` in 0..7.
@@ -108,12 +119,19 @@ def recall_batch(
 
 
 def token_names(tokens: Tensor, items: int = 1) -> list[str]:
-    """The tokens ``[n]`` of one sequence as they are written, such as ``a``, ``A`` and ``?``.
+    """Write the tokens of one sequence as text, such as ``a``, ``A`` and ``?``.
 
-    With more than one item the marked letters and the question carry their numbers: ``A3``, ``?3``.
+    With several items the marked letters and the question have numbers: ``A3``, ``?3``.
+
+    Args:
+        tokens: ``[n]``.
+        items: number of items of the task.
+
+    Returns:
+        n names.
 
     Raises:
-        ValueError: if a token is not in the vocabulary of so many items.
+        ValueError: if ``items`` is below 1, or a token is not in the vocabulary.
     """
     size = vocabulary_size(items)
     if ((tokens < 0) | (tokens >= size)).any():
@@ -126,13 +144,13 @@ def token_names(tokens: Tensor, items: int = 1) -> list[str]:
 
 
 def set_forget_bias(lstm: nn.LSTM, bias: float | Tensor) -> None:
-    """Set the bias of the forget gate, which PyTorch keeps as a sum of two, in place.
+    """Set the forget gate's bias in place; PyTorch stores it as the sum of two biases.
 
     Args:
-        lstm: any ``nn.LSTM`` with biases.
-        bias: one number, or one a unit, ``[hidden_size]``.
+        lstm: any ``nn.LSTM`` with biases; its order of the gates is i, f, g, o.
+        bias: one number, or ``[hidden_size]``, one number per unit.
 
-    Source: Gers et al. 2000 for the gate; PyTorch's order of the gates is i, f, g, o.
+    Source: Gers et al. 2000 (the gate).
     """
     units = slice(lstm.hidden_size, 2 * lstm.hidden_size)
     with torch.no_grad():
@@ -149,16 +167,16 @@ class RecurrentRecall(nn.Module):
     Args:
         kind: ``"rnn"`` (tanh) or ``"lstm"``.
         hidden_size: width of the state.
-        start: how the recurrent part starts. For the RNN ``"default"`` or ``"orthogonal"``; for
-            the LSTM the forget gate's bias ``"0"``, ``"1"``, or ``"chrono"``: log u with u even in
-            1..T - 1 and the input gate's bias opposite, so that units remember for up to T steps
-            (Tallec and Ollivier 2018).
+        start: how the recurrent layer is initialised. RNN: ``"default"`` or ``"orthogonal"``. LSTM:
+            the forget gate's bias, ``"0"``, ``"1"`` or ``"chrono"``. With ``"chrono"`` it is log u,
+            u drawn uniformly from 1..T - 1, and the input gate's bias is -log u. Units then
+            remember for up to T steps (Tallec and Ollivier 2018).
         vocabulary: number of tokens.
         d_model: width of the embedding.
         horizon: T of ``"chrono"``.
 
     Raises:
-        ValueError: if ``kind`` or ``start`` is not one of these.
+        ValueError: if ``kind`` is unknown, or ``start`` is unknown for this ``kind``.
     """
 
     def __init__(
@@ -200,14 +218,17 @@ class RecurrentRecall(nn.Module):
 
 
 class AttentionRecall(nn.Module):
-    """Embedding, one head of self-attention with its output matrix, and a classifier at the end.
+    """Embedding, one head of self-attention with its output matrix, and a classifier.
 
-    No positions, no residual, no feed-forward layer. Only the last position is asked, so only its
-    query is computed; :meth:`weights` gives all rows.
+    There are no positions, no residual connection and no feed-forward layer. Only the last position
+    gives the answer, so only its query is computed; :meth:`weights` gives all rows.
 
     Args:
-        d_model: width of everything.
+        d_model: D, width of embeddings, queries, keys and values.
         vocabulary: number of tokens.
+
+    Raises:
+        ValueError: if ``d_model`` is below 1.
     """
 
     def __init__(self, d_model: int, vocabulary: int):
@@ -233,7 +254,7 @@ class AttentionRecall(nn.Module):
         return self.attention(self.embedding(tokens))[1]
 
 
-# Per number of items: widths that make the numbers of parameters equal to within 2 %.
+# For each number of items: widths that make the numbers of parameters equal to within 2 %.
 WIDTHS = {
     1: {"rnn": 75, "lstm": 32, "attention": 45},
     8: {"rnn": 75, "lstm": 32, "attention": 43},
@@ -242,16 +263,20 @@ WIDTHS = {
 
 
 def make_model(name: str, start: str | None, seed: int, items: int = 1) -> nn.Module:
-    """Build a model of the comparison with its own random numbers.
+    """Build a model of the comparison; the global random state is not changed.
 
     Args:
         name: ``"rnn"``, ``"lstm"`` or ``"attention"``.
         start: see :class:`RecurrentRecall`; ``None`` for attention.
-        seed: of the initial weights.
-        items: of the task.
+        seed: seed of the initial weights.
+        items: number of items of the task.
+
+    Returns:
+        A :class:`RecurrentRecall` or an :class:`AttentionRecall`.
 
     Raises:
-        ValueError: if there is no such model, or no widths for this number of items.
+        ValueError: if ``items`` has no entry in :data:`WIDTHS`, ``name`` is unknown, or ``start``
+            is unknown for the RNN or LSTM.
     """
     if items not in WIDTHS:
         raise ValueError(f"items must be one of {list(WIDTHS)}, got {items}")
@@ -275,22 +300,35 @@ def recall_accuracy(
     prefix: int = 8,
     sequences: int = 512,
 ) -> float:
-    """Share of right answers at one distance; 1/8 is chance.
+    """Measure the share of right answers at one distance; chance is 1/8.
 
     Args:
-        model: from tokens ``[B, n]`` to scores ``[B, 8]``.
+        model: maps tokens ``[B, n]`` to scores ``[B, 8]``.
         distance: see :func:`recall_batch`.
         generator: source of the sequences.
-        items: likewise.
-        prefix: likewise.
-        sequences: how many are asked.
+        items: see :func:`recall_batch`.
+        prefix: see :func:`recall_batch`.
+        sequences: B, number of sequences.
+
+    Returns:
+        A share in 0..1.
+
+    Raises:
+        ValueError: if a number is out of its range.
     """
     batch = recall_batch(sequences, distance, generator, items=items, prefix=prefix)
     return (model(batch.tokens).argmax(-1) == batch.answers).float().mean().item()
 
 
 def random_distance(longest: int, generator: torch.Generator) -> int:
-    """A distance in 1..longest whose logarithm is even: each doubling is as likely as the next.
+    """Draw a distance whose logarithm is about uniform: each doubling is equally likely.
+
+    Args:
+        longest: the largest possible distance.
+        generator: source of randomness.
+
+    Returns:
+        A distance in 1..``longest``.
 
     Raises:
         ValueError: if ``longest`` is less than 1.

@@ -6,8 +6,8 @@ Shapes, in the letters used through the whole book:
     D model width   Dk width of queries and keys   Dv width of values
 
 A leading ``...`` stands for any batch dimensions, such as ``B`` or ``B, H`` with H heads.
-Every mask is boolean: ``True`` means *this query may look at this key*. A query must be allowed at
-least one key; models see to that where a mask enters (:mod:`bertbook.shared.checks`).
+Every mask is boolean: ``True`` means *this query may look at this key*. Every query needs at least
+one allowed key; models check this when they receive a mask (:mod:`bertbook.shared.checks`).
 """
 
 import math
@@ -90,7 +90,7 @@ def additive_score(
         vector: ``[A]``, from the hidden layer to one number.
 
     Returns:
-        Scores ``[..., T, S]``. On the way a tensor ``[..., T, S, A]`` exists.
+        Scores ``[..., T, S]``. An intermediate tensor has the shape ``[..., T, S, A]``.
 
     Source: Bahdanau et al. 2015, appendix A.1.2.
     """
@@ -104,10 +104,10 @@ def padding_mask(lengths: Tensor, source_length: int) -> Tensor:
 
     Args:
         lengths: ``[B]``, whole numbers: how many tokens of each sequence are real.
-        source_length: S, the length that the batch is padded to.
+        source_length: S, the length to which the batch is padded.
 
     Returns:
-        Boolean mask ``[B, 1, S]``; the middle dimension stands for every query.
+        Boolean mask ``[B, 1, S]``; the middle dimension broadcasts over the queries.
 
     Raises:
         TypeError: if ``lengths`` does not hold integers.
@@ -119,11 +119,11 @@ def padding_mask(lengths: Tensor, source_length: int) -> Tensor:
 
 
 def causal_mask(length: int, device: torch.device | str | None = None) -> Tensor:
-    """Allow each position to look at itself and at what stands before it.
+    """Allow each position to look at itself and at the positions before it.
 
     Args:
         length: T, at least 1.
-        device: where the mask is made.
+        device: device of the mask.
 
     Returns:
         Boolean lower-triangular mask ``[T, T]``.
@@ -139,14 +139,15 @@ def masked_softmax(scores: Tensor, attention_mask: Tensor | None = None) -> Tens
     """Turn scores into weights: softmax over the keys that the mask allows.
 
     A forbidden score is set to minus infinity *before* the softmax, so a forbidden key is absent
-    from the denominator too. A row without any allowed key is 0/0: NaN.
+    from the denominator too. In a row without any allowed key all weights are 0/0, that is NaN.
 
     Args:
         scores: ``[..., T, S]``, floating point.
-        attention_mask: boolean, broadcastable to the scores; ``True`` = may look. ``None``: all.
+        attention_mask: boolean, broadcastable to the scores; ``True`` = may look. ``None`` allows
+            all keys.
 
     Returns:
-        Weights ``[..., T, S]``: not negative; each row sums to one.
+        Weights ``[..., T, S]``; none is negative, and each row sums to one.
     """
     if attention_mask is not None:
         bias = torch.where(attention_mask, 0.0, -math.inf)  # the shape of the mask
@@ -161,18 +162,18 @@ def scaled_dot_product_attention(
     attention_mask: Tensor | None = None,
     dropout: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Mean of the values, weighted by how well keys match each query: softmax(Q Kᵀ / √Dk) V.
+    """Average the values, weighted by how well each key matches the query: softmax(Q Kᵀ / √Dk) V.
 
-    This one function computes attention in the whole book: one head and many, encoder, decoder and
-    BERT call it.
+    The whole book computes attention with this one function: single and multiple heads, encoder,
+    decoder and BERT.
 
     Args:
         query: ``[..., T, Dk]``.
         key: ``[..., S, Dk]``.
         value: ``[..., S, Dv]``.
-        attention_mask: boolean, broadcastable to ``[..., T, S]``; ``True`` = may look. ``None``:
-            all.
-        dropout: probability with which a weight is set to zero; the others grow in proportion.
+        attention_mask: boolean, broadcastable to ``[..., T, S]``; ``True`` = may look. ``None``
+            allows all keys.
+        dropout: probability p that a weight is set to zero; the others are divided by 1 - p.
 
     Returns:
         Output ``[..., T, Dv]`` and the weights ``[..., T, S]`` that were used.
@@ -192,8 +193,8 @@ class SelfAttention(nn.Module):
         d_model: D, width of the token vectors.
         d_k: Dk, width of queries and keys; ``None`` means ``d_model``.
         d_v: Dv, width of the values; ``None`` means ``d_k``.
-        bias: whether the three projections have a bias (BERT's have, those of the 2017 paper's
-            formulas have none).
+        bias: whether the three projections have a bias. BERT's have one; the formulas of the 2017
+            paper have none.
 
     Raises:
         ValueError: if a width is not positive.
@@ -215,7 +216,7 @@ class SelfAttention(nn.Module):
     def forward(
         self, hidden_states: Tensor, attention_mask: Tensor | None = None
     ) -> tuple[Tensor, Tensor]:
-        """Let every token gather from the tokens that its row of the mask allows.
+        """Let every token attend to the tokens that its row of the mask allows.
 
         Args:
             hidden_states: ``[..., T, D]``.

@@ -1,7 +1,8 @@
-"""What is refused, and in which words: each model checks its inputs once, where they enter.
+"""Checks of inputs: each model checks its inputs once, where they enter.
 
-Under ``torch.compile`` nothing is checked: a question about the numbers in a tensor would cut the
-graph in two. ``B`` batch   ``T`` queries   ``S`` keys   ``D`` model width
+Under ``torch.compile`` the values in a tensor are not checked: reading them would break the graph.
+
+    B batch   T queries   S keys   D model width
 """
 
 from collections.abc import Sequence
@@ -21,8 +22,11 @@ __all__ = [
 def check_sizes(**sizes: int) -> None:
     """Refuse a size below one.
 
+    Args:
+        sizes: the sizes by name.
+
     Raises:
-        ValueError: it names the size.
+        ValueError: if a size is below 1.
     """
     for name, size in sizes.items():
         if size < 1:
@@ -30,16 +34,16 @@ def check_sizes(**sizes: int) -> None:
 
 
 def check_symbols(name: str, symbols: Tensor, vocabulary: int) -> None:
-    """Refuse what is not a batch of symbols.
+    """Refuse a tensor that is not a batch of symbols.
 
     Args:
-        name: of the argument, for the message.
-        symbols: should be ``[B, length]``.
+        name: name of the argument, for the message.
+        symbols: should be ``[B, length]``, not empty.
         vocabulary: the number of symbols.
 
     Raises:
         TypeError: if the symbols are not ``torch.long``.
-        ValueError: if the shape is another, or a symbol is not in the vocabulary.
+        ValueError: if the shape is wrong, or a symbol is not in the vocabulary.
     """
     if torch.compiler.is_compiling():
         return
@@ -57,15 +61,15 @@ def check_symbols(name: str, symbols: Tensor, vocabulary: int) -> None:
 
 
 def check_lengths(lengths: Tensor, longest: int) -> None:
-    """Refuse what cannot be the lengths of a batch.
+    """Refuse a tensor that cannot be the lengths of a batch.
 
     Args:
-        lengths: should be ``[B]``, whole numbers in 1..``longest``.
-        longest: the length that the batch is padded to.
+        lengths: should be ``[B]``, integers in 1..``longest``.
+        longest: the length to which the batch is padded.
 
     Raises:
-        TypeError: if they are not integers.
-        ValueError: if the shape is another, or a length is not in that range.
+        TypeError: if the lengths are not integers.
+        ValueError: if the shape is wrong, or a length is out of range.
     """
     if torch.compiler.is_compiling():
         return
@@ -83,17 +87,17 @@ def check_lengths(lengths: Tensor, longest: int) -> None:
 
 
 def check_states(name: str, states: Tensor, *shape: int | str) -> None:
-    """Refuse what are not token vectors.
+    """Refuse a tensor that does not hold token vectors.
 
     Args:
-        name: of the argument, for the message.
-        states: should be of that shape, floating point, with at least one token.
-        shape: such as ``B, "length", D``, a word for a size that may be any; ``"..."`` in front
-            stands for any number of sizes.
+        name: name of the argument, for the message.
+        states: should have this shape, be floating point and not be empty.
+        shape: the sizes, such as ``B, "length", D``; a word allows any size, and ``"..."`` in front
+            allows any number of sizes.
 
     Raises:
         TypeError: if the states are not floating point, such as token ids.
-        ValueError: if the shape is another.
+        ValueError: if the shape is wrong.
     """
     sizes = shape[1:] if shape[0] == "..." else shape
     given = states.shape[len(states.shape) - len(sizes) :]
@@ -111,22 +115,23 @@ def check_states(name: str, states: Tensor, *shape: int | str) -> None:
 
 
 def check_mask(mask: Tensor | None, shape: Sequence[int]) -> None:
-    """Refuse a mask that does not fit the scores, or leaves a query without any key.
+    """Refuse a mask that does not fit the scores, or that leaves a query without any key.
 
     Args:
-        mask: should be boolean, ``True`` = may look, with the last sizes of ``shape`` or 1.
-        shape: of the scores, such as ``[B, H, T, S]``.
+        mask: should be ``None``, or boolean, ``True`` = may look, with the last sizes of ``shape``
+            or 1.
+        shape: shape of the scores, such as ``[B, H, T, S]``.
 
     Raises:
         TypeError: if the mask is not boolean.
-        ValueError: if it does not fit, or a row allows no key: the softmax over it is 0/0.
+        ValueError: if the mask does not fit, or a row allows no key: its softmax would be 0/0.
     """
     if mask is None or torch.compiler.is_compiling():
         return
     if mask.dtype != torch.bool:
         raise TypeError(
             f"attention_mask must be boolean with True = may look, got {mask.dtype}; "
-            "turn a 0/1 mask into one by mask.bool()"
+            "convert a 0/1 mask with mask.bool()"
         )
     sizes = zip(reversed(mask.shape), reversed(shape), strict=False)
     fits = 2 <= mask.dim() <= len(shape) and all(

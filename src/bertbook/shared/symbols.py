@@ -1,4 +1,4 @@
-"""Symbols as numbers: the three special ones, a vocabulary of characters, padding, comparing.
+"""Symbols as numbers: special symbols, a vocabulary of characters, padding and comparison.
 
 The first three numbers are the same in every vocabulary: padding 0, begin 1, end 2.
 """
@@ -18,7 +18,7 @@ class CharacterVocabulary:
     """Numbers for characters, after the three special symbols.
 
     Args:
-        characters: those that can occur; sorted, doubles dropped.
+        characters: those that can occur; they are sorted, and duplicates are dropped.
     """
 
     def __init__(self, characters: Iterable[str]):
@@ -29,7 +29,14 @@ class CharacterVocabulary:
         return len(self.characters) + END + 1
 
     def encode(self, text: str, *, end: bool = False) -> list[int]:
-        """The numbers of a text's characters, with the end symbol if asked for.
+        """Convert a text to the numbers of its characters.
+
+        Args:
+            text: the text.
+            end: whether the end symbol is appended.
+
+        Returns:
+            The numbers.
 
         Raises:
             ValueError: if a character is not in the vocabulary.
@@ -42,7 +49,7 @@ class CharacterVocabulary:
         return [self._numbers[c] for c in text] + [END] * end
 
     def decode(self, numbers: Iterable[int]) -> str:
-        """The text up to the end symbol; padding and begin are left out."""
+        """Convert numbers to the text before the end symbol, without padding and begin symbols."""
         text = ""
         for number in numbers:
             if number == END:
@@ -53,16 +60,16 @@ class CharacterVocabulary:
 
 
 def pad_sequences(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
-    """Fill sequences up to the longest of them.
+    """Pad sequences to the length of the longest one.
 
     Args:
-        sequences: B sequences of whole numbers, none of them empty.
+        sequences: B sequences of integers, none of them empty.
 
     Returns:
         The padded sequences ``[B, S]`` and their lengths ``[B]``.
 
     Raises:
-        ValueError: if there is none, or one is empty.
+        ValueError: if there is no sequence, or one is empty.
     """
     if not sequences or not all(sequences):
         raise ValueError("at least one sequence is needed, and none may be empty")
@@ -74,7 +81,7 @@ def pad_sequences(sequences: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
 
 
 def exact_match(written: Tensor, target: Tensor) -> Tensor:
-    """Which sequences are right from the first symbol to the end symbol.
+    """Find the sequences that are right from the first symbol to the end symbol.
 
     Args:
         written: ``[B, T1]``, padded after the end symbol.
