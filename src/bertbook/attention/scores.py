@@ -162,7 +162,7 @@ def scaled_dot_product_attention(
     attention_mask: Tensor | None = None,
     dropout: float = 0.0,
 ) -> tuple[Tensor, Tensor]:
-    """Average the values, weighted by how well each key matches the query: softmax(Q Kᵀ / √Dk) V.
+    """Average the values by how well each key matches the query: softmax(Q Kᵀ / √Dk) V.
 
     The whole book computes attention with this one function: single and multiple heads, encoder,
     decoder and BERT.
