@@ -9,7 +9,7 @@ from bertbook.exercises.checker import Code, Number
 __all__ = ["check_alarms", "check_differs", "check_f1", "check_true"]
 
 check_true = Number(
-    "Exercise 1: with 0/20/80, the share of all tokens that the model reads as they were, in "
+    "Exercise 1: with 0/80/20, the share of all tokens that the model reads as they were, in "
     "0..1, to 0.001; random tokens that happen to be the true one do not count.",
     right=0.88,
     tolerance=1e-3,
