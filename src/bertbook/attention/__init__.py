@@ -2,5 +2,6 @@
 
 Reading order: :mod:`~bertbook.attention.scores` (scores, masks, softmax, the weighted mean; chapter
 *Attention*), :mod:`~bertbook.attention.multi_head` (*Multi-head attention*),
-:mod:`~bertbook.attention.recall` (the task of *Attention against the RNN*).
+:mod:`~bertbook.attention.recall` and :mod:`~bertbook.attention.associative_recall` (the tasks of
+*Attention against the RNN*).
 """
