@@ -49,7 +49,7 @@ class Config:
     """What the runs depend on."""
 
     models: dict[str, tuple[str, ...]] = section(**MODELS)
-    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    learning_rates: tuple[float, ...] = (1e-3, 3e-3, 1e-2, 3e-2)
     steps: int = 3000
     grid_steps: int = 1500
     long_steps: int = 12_000
