@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from functools import cache
 
 from bertbook.corpora.reviews import Review, load_reviews, split_by_film
+from bertbook.corpora.sentences import split_sentences
 from bertbook.corpora.verses import VersePair, load_verses, split_by_chapter
 from bertbook.corpora.wikipedia import Article, load_articles
 
@@ -34,13 +35,6 @@ PARTS = ("train", "validation", "test")
 # Validation and test verses; of Wikipedia's words, the shares of validation and test.
 VERSES, ARTICLES = (1500, 4000), (0.06, 0.12)
 
-SENTENCE_END = re.compile(r"[.!?…]+[\"')\]]*( +)(?=[\"'(\[]*[^\W_a-zà-ÿ])")
-# After these words a full stop ends no sentence; nor does it after a single capital but I.
-ABBREVIATIONS = re.compile(
-    "mrs?|ms|dr|st|[js]r|vs|vol|pp|cf|fig|gen|col|lt|capt|sgt|rev|hon|prof|gov|sen|rep|mt|ft|ca|"
-    r"[cbd]|eds?|op|approx|al|i\.e|e\.g|u\.[sk]|a\.d|b\.c|[ap]\.m|ph\.d|inc|co|corp|ltd|jan|feb|"
-    "mar|apr|aug|sept?|oct|nov|dec"
-)
 WHOLE = re.compile(r"[.!?…][\"')\]]*$")  # how a paragraph of prose ends
 
 # Words from which on a sentence that returns is a copy, rather than "And he said:".
@@ -101,30 +95,6 @@ def load_documents(versions: tuple[str, ...] = ("kjv", "web")) -> tuple[Document
         documents += _chapters(part, verses, versions)
     documents = _without_copies(documents)
     return tuple(sorted(documents, key=lambda d: KINDS.index(d.kind)))
-
-
-def split_sentences(text: str) -> tuple[str, ...]:
-    """Cut a text after full stops, question and exclamation marks that end a sentence.
-
-    A mark ends one if a space and no small letter follow, and it does not stand after one of
-    ``ABBREVIATIONS`` or an initial. Joined by single spaces, the sentences are the text again. So
-    "He came to the U.S. Then he left." is not cut, "the group Wham! Then" is, and neither is
-    anything in a text without capitals.
-
-    Args:
-        text: on one line, with single spaces.
-    """
-    sentences, start = [], 0
-    for match in SENTENCE_END.finditer(text):
-        last = re.search(r"[^\s\"'(\[]*$", text[start : match.start()])[0]
-        if text[match.start()] == "." and (
-            ABBREVIATIONS.fullmatch(last.lower())
-            or re.fullmatch(r"([^\W\d_]\.)*[A-HJ-Z]", last)
-        ):
-            continue
-        sentences.append(text[start : match.start(1)])
-        start = match.end(1)
-    return (*sentences, text[start:]) if text[start:] else tuple(sentences)
 
 
 @cache

@@ -10,10 +10,12 @@ from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 
-from bertbook.corpora.documents import split_sentences
-from bertbook.tokenizer.wordpiece import WordPieceTokenizer
+from bertbook.corpora.sentences import LINE_ENDS, cut_by_length, document_sentences
+from bertbook.tokenizer.wordpiece import PREFIX, WordPieceTokenizer
 
 __all__ = ["DataSet", "TextError", "TextFiles", "TextShards", "open_texts"]
+
+CHECKED = 1000  # lines of each file that are read before the training starts
 
 TEXT = ".txt"
 BUILDERS = {".jsonl": "json", ".json": "json", ".parquet": "parquet"}
@@ -30,6 +32,9 @@ class TextError(ValueError):
 class TextFiles:
     """Plain text in UTF-8. A blank line ends a document, and so does the end of a file.
 
+    After the first ``CHECKED`` lines of a file a broken byte does not end the training: U+FFFD
+    takes its place, which the tokenizer leaves out.
+
     Attributes:
         paths: the files in the order in which they are read.
     """
@@ -40,7 +45,7 @@ class TextFiles:
         """One document after the other, its lines as they are.
 
         Raises:
-            TextError: if a file is missing or is not UTF-8.
+            TextError: if a file is missing, or not UTF-8 in its first ``CHECKED`` lines.
         """
         for path in self.paths:
             lines: list[str] = []
@@ -58,7 +63,8 @@ class TextFiles:
 class DataSet:
     """Rows that ``datasets`` streams, from files or from the Hugging Face hub.
 
-    Each row is a document; rows whose text is missing or blank are left out.
+    Each row is a document; rows whose text is missing or blank are left out. After the first text a
+    row that holds something else, or lacks the column, counts as an empty document.
 
     Attributes:
         name: what ``datasets.load_dataset`` takes: a builder (``"json"``), a name on the hub, a
@@ -79,10 +85,14 @@ class DataSet:
         """One document after the other.
 
         Raises:
-            TextError: if the data set, the split or the column is not there, the text is no
-                string, or what ``datasets`` reads is broken.
+            TextError: if the data set, the split or the column is not there, the first text is
+                not a string, or ``datasets`` cannot read a file.
         """
+        begun = False
         for number, row in enumerate(self._rows()):
+            if begun and not isinstance(row.get(self.column, 0), str | None):
+                yield ""  # an error here would end a long training, also a resumed one
+                continue
             if self.column not in row:
                 raise TextError(
                     f"{self._called} has no column {self.column!r}, only {sorted(row)}"
@@ -94,6 +104,7 @@ class DataSet:
                     f"holds {type(text).__name__}"
                 )
             if text and text.strip():
+                begun = True
                 yield text
 
     @property
@@ -139,7 +150,7 @@ def open_texts(
     subset: str | None = None,
     split: str = "train",
 ) -> TextFiles | DataSet:
-    """Find out what a source is, and read its first document as a trial.
+    """Find out what a source is; try its first document and the first lines of each file.
 
     Args:
         source: a file; a folder, of which all files of one kind are read, also in its folders, by
@@ -182,6 +193,10 @@ def open_texts(
         texts = DataSet(BUILDERS[found[0].suffix], tuple(found), column)
     else:
         texts = TextFiles(tuple(found))
+    for path in found:
+        if path.suffix != ".parquet":
+            for _ in islice(_lines(path), CHECKED):
+                pass
     if next(iter(texts), None) is None:
         raise TextError(f"{source} holds no text")
     return texts
@@ -199,12 +214,15 @@ class TextShards:
         tokenizer: makes numbers of a sentence.
         size: documents a shard. Random partners of next-sentence prediction come from the same
             shard; it should be thousands, and fit into memory.
+        line_ends: ``"sentence"``: each line end ends a sentence. ``"space"``: none does.
+            ``"auto"``: see ``A_SENTENCE``.
 
     Attributes:
         total: number of documents, once the end has been seen; else ``None``.
+        count: number of shards that hold all of them, once the end has been seen; else ``None``.
 
     Raises:
-        ValueError: if the size is below 1.
+        ValueError: if the size is below 1, or ``line_ends`` is not one of ``LINE_ENDS``.
     """
 
     def __init__(
@@ -212,15 +230,25 @@ class TextShards:
         texts: Iterable[str],
         tokenizer: WordPieceTokenizer,
         size: int = 10_000,
+        line_ends: str = "auto",
     ):
         if size < 1:
             raise ValueError(f"size must be at least 1, got {size}")
+        if line_ends not in LINE_ENDS:
+            raise ValueError(f"line_ends must be one of {LINE_ENDS}, got {line_ends!r}")
+        self.line_ends = line_ends
+        self._continues = [piece.startswith(PREFIX) for piece in tokenizer.pieces]
         self.texts, self.tokenizer, self.size = texts, tokenizer, size
         self.total: int | None = None
         self._rest, self._place = (
             iter(()),
             -1,
         )  # what is still to be read, and from where
+
+    @property
+    def count(self) -> int | None:
+        """Shards that hold all documents."""
+        return None if self.total is None else -(-self.total // self.size)
 
     def __call__(self, number: int) -> list[list[list[int]]]:
         """The documents of a shard, sentence by sentence, as numbers of pieces.
@@ -273,32 +301,26 @@ class TextShards:
             raise TextError("the text holds no document")
 
     def _encode(self, text: str) -> list[list[int]]:
-        sentences = [s for paragraph in _paragraphs(text) for s in paragraph]
-        numbers = [self.tokenizer.piece_ids(s) for s in sentences]
-        return [sentence for sentence in numbers if sentence]
-
-
-def _paragraphs(text: str) -> Iterator[tuple[str, ...]]:
-    """Sentences of each stretch between blank lines; the lines in it are joined."""
-    words: list[str] = []
-    for line in [*text.splitlines(), ""]:
-        words += line.split()
-        if not line.strip() and words:
-            yield split_sentences(" ".join(words))
-            words = []
+        # Half of a surrogate pair, which JSON can hold, becomes a question mark.
+        text = text.encode("utf-8", "replace").decode()
+        numbers = map(
+            self.tokenizer.piece_ids, document_sentences(text, self.line_ends)
+        )
+        return cut_by_length([n for n in numbers if n], self._continues)
 
 
 def _lines(path: Path) -> Iterator[str]:
-    """The lines of a file, one at a time.
+    """The lines of a file, one at a time; broken bytes are replaced after ``CHECKED`` lines.
 
     Raises:
-        TextError: if it is missing or no UTF-8; the message names line and byte.
+        TextError: if it is missing, or is not UTF-8 before; the message names line and byte.
     """
     try:
         with path.open("rb") as file:
             for number, line in enumerate(file, 1):
+                errors = "strict" if number <= CHECKED else "replace"
                 try:
-                    yield line.decode("utf-8-sig" if number == 1 else "utf-8")
+                    yield line.decode("utf-8-sig" if number == 1 else "utf-8", errors)
                 except UnicodeDecodeError as error:
                     raise TextError(
                         f"{path} is not UTF-8: line {number}, byte {error.start + 1} of it is "
