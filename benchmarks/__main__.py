@@ -15,7 +15,7 @@ import torch
 
 from benchmarks.timing import Comparison
 
-SECTIONS = ("transformer", "wordpiece", "bert", "pretraining")
+SECTIONS = ("transformer", "wordpiece", "sentences", "bert", "pretraining")
 
 
 def table(columns: Iterable[str], rows: Iterable[tuple[tuple, Comparison]]) -> list:

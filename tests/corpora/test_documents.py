@@ -29,6 +29,7 @@ from bertbook.corpora.documents import (
 )
 from bertbook.corpora.packages import CorpusError
 from bertbook.corpora.reviews import load_reviews
+from bertbook.corpora.sentences import OWN_MARKS
 from bertbook.corpora.verses import load_verses
 from bertbook.corpora.wikipedia import load_articles
 
@@ -262,7 +263,11 @@ TEXTS = st.lists(
     st.sampled_from(
         ["He", "left", "a", "I", "Mr", "Dr.", "U.S.", "3", "É", '"Oh', "!", ".", '."']
     )
-    | st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1, max_size=5)
+    | st.text(
+        st.characters(exclude_categories=["Z", "C"], exclude_characters=OWN_MARKS),
+        min_size=1,
+        max_size=5,
+    )
 ).map(" ".join)
 
 

@@ -209,3 +209,28 @@ def test_an_empty_text_is_refused(tmp_path, name):
         TextShards(TextFiles((tmp_path / name,)), TOKENIZER)(0)
     with pytest.raises(ValueError, match="size must be at least 1, got 0"):
         TextShards([], TOKENIZER, 0)
+
+
+def test_late_broken_rows_do_not_end_a_training(tmp_path, monkeypatch):
+    """Each would end a run, and end it again when it goes on."""
+    plain = tmp_path / "late.txt"
+    plain.write_bytes(b"one\n\n" * texts.CHECKED + b"ab\xffc\n")
+    assert list(open_texts(plain))[-1] == "ab\ufffdc\n"
+    rows = [{"text": "one"}, {"text": 3}, {"other": "x"}, {"text": None}, {"text": "a"}]
+    monkeypatch.setattr(texts.DataSet, "_rows", lambda self: iter(rows))
+    assert list(DataSet("name")) == ["one", "", "", "a"]
+    shards = TextShards(["one", "", "a\ud800"], TOKENIZER)
+    assert decoded(shards(0)[0]) == [["one"]]
+    assert decoded(shards(0)[1]) == [["a"], ["[UNK]"]]
+
+
+def test_a_later_file_in_another_encoding_is_named_at_the_start(tmp_path):
+    (tmp_path / "a.txt").write_text("one", "utf-8")
+    (tmp_path / "b.txt").write_text("小狗喜欢花园。", "gb18030")
+    with pytest.raises(TextError, match=r"b\.txt is not UTF-8: line 1"):
+        open_texts(tmp_path)
+
+
+def test_line_ends_that_there_are_not():
+    with pytest.raises(ValueError, match=r"line_ends must be one of .*, got 'none'"):
+        TextShards(["one"], TOKENIZER, line_ends="none")

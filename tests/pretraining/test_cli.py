@@ -7,16 +7,21 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
 import transformers
 from safetensors.torch import load_file
 
+from bertbook.corpora.sentences import A_DOCUMENT, A_SENTENCE
 from bertbook.pretraining import cli as pretrain
+from bertbook.pretraining import export
 from bertbook.pretraining.cli import main
+from bertbook.pretraining.export import save_folder
 from bertbook.pretraining.heads import BertForPreTraining
-from bertbook.pretraining.loop import read_log
+from bertbook.pretraining.loop import CheckpointError, read_log
+from bertbook.pretraining.processes import launched_alone
 from bertbook.shared.training import has_bf16
 from bertbook.tokenizer.wordpiece import WordPieceTokenizer
 
@@ -24,6 +29,9 @@ WORDS = shlex.split(
     "the cat dog sat ran here there and then saw a red blue house river"
 )
 PIECES = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]", ".", *WORDS]
+
+
+CHINESE = "小猫喜欢花园。小狗在河里玩！\n\n今天下雨吗？我们在家看书\n\n" * 12
 
 
 @pytest.fixture(scope="module")
@@ -39,6 +47,7 @@ def place(tmp_path_factory):
     (folder / "text.txt").write_text("\n".join(documents))
     rows = "".join(json.dumps({"body": text}) + "\n" for text in documents)
     (folder / "rows.jsonl").write_text(rows)
+    (folder / "chinese.txt").write_text(CHINESE)
     (folder / "vocab.txt").write_text("".join(f"{piece}\n" for piece in PIECES))
     main(arguments(folder, "unbroken"))
     return folder
@@ -177,7 +186,9 @@ def test_what_is_wrong_is_said_in_one_line(place, capsys):
         "mask, random and keep must sum to 1": arguments(
             place, "x", "--mix", "1", "1", "1"
         ),
-        "fewer than a batch of 99": arguments(place, "y", "--stage", "1", "16", "99"),
+        "all 24 pairs are [UNK] alone: the vocabulary does not know": arguments(
+            place, "y", data="chinese.txt"
+        ),
     }.items():
         with pytest.raises(SystemExit) as stopped:
             main(given)
@@ -206,3 +217,100 @@ def test_bf16_only_where_the_processor_has_it(place, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert "bfloat16 where it is safe (the processor has bf16" in printed
     assert "float32 (the processor has no bf16 arithmetic)" in printed
+
+
+def learning(place, output, *more, data):
+    """The arguments with a vocabulary that is learned."""
+    given = arguments(place, output, *more, data=data)
+    at = given.index("--vocab")
+    return [*given[:at], *given[at + 2 :], "--learn-vocab", "90"]
+
+
+def test_chinese_is_trained_with_characters_the_program_learned(place):
+    main(learning(place, "chinese", data="chinese.txt"))
+    tokenizer = WordPieceTokenizer.from_folder(place / "chinese" / "model")
+    assert tokenizer.encode("小猫看书。").tokens[1:-1] == list("小猫看书。")
+    assert len(losses(place / "chinese")) == 8
+    kept = (place / "chinese" / "vocab.txt").read_bytes()
+    main(learning(place, "chinese", data="chinese.txt"))  # goes on, learns nothing anew
+    assert (place / "chinese" / "vocab.txt").read_bytes() == kept
+
+
+def test_either_a_vocabulary_or_its_size(place, capsys):
+    given = learning(place, "z", data="text.txt")
+    for wrong in ([*given, "--vocab", "vocab.txt"], given[:-2]):
+        with pytest.raises(SystemExit):
+            main(wrong)
+        assert "give either --vocab or --learn-vocab" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("negatives", ["none", "random"])
+def test_lower_case_lines_and_single_sentences_train(place, negatives):
+    lines = ["the cat sat here", "the dog ran there and saw a house"]
+    texts = {"lines": "\n".join(lines) + "\n\n", "single": "\n\n".join(lines) + "\n\n"}
+    for name, text in texts.items():
+        (place / f"{name}.txt").write_text(text * 3)
+        output = f"{name}-{negatives}"
+        main(arguments(place, output, "--negatives", negatives, data=f"{name}.txt"))
+        assert len(losses(place / output)) == 8
+
+
+def test_a_row_of_unknown_characters_is_left_out_and_logged(place):
+    text = (place / "text.txt").read_text()
+    (place / "rare.txt").write_text(text + "\n摘要\n摘要\n")
+    main(arguments(place, "rare", "--shard", "99", data="rare.txt"))
+    log = read_log(place / "rare")
+    assert len(log) == 8
+    # A turn begins where the length changes.
+    assert {n for n, line in enumerate(log) if line.get("left_out") == 1} >= {0, 4}
+
+
+def test_a_compiled_model_is_exported_under_its_own_names(place, tmp_path):
+    model = BertForPreTraining.from_pretrained(place / "unbroken" / "model")
+    tokenizer = WordPieceTokenizer.from_folder(place / "unbroken" / "model")
+    save_folder(torch.compile(model, backend="eager"), tokenizer, tmp_path)
+    theirs = load_file(place / "unbroken" / "model" / "model.safetensors")
+    mine = load_file(tmp_path / "model.safetensors")
+    assert mine.keys() == theirs.keys()
+    model.more = torch.nn.Linear(1, 1)
+    with pytest.raises(CheckpointError, match=r"other names.*\['more.bias'"):
+        save_folder(model, tokenizer, tmp_path)
+
+
+def test_an_export_that_the_library_does_not_load_whole_is_refused(
+    place, tmp_path, monkeypatch
+):
+    model = BertForPreTraining.from_pretrained(place / "unbroken" / "model")
+    tokenizer = WordPieceTokenizer.from_folder(place / "unbroken" / "model")
+    one = export.save_file
+
+    def other_names(state, path, about):
+        one({f"x.{name}": tensor for name, tensor in state.items()}, path, about)
+
+    monkeypatch.setattr(export, "save_file", other_names)
+    with pytest.raises(CheckpointError, match="transformers does not load"):
+        save_folder(model, tokenizer, tmp_path)
+
+
+def test_one_process_that_answers_for_two_is_told_from_others(monkeypatch):
+    names = ("ACCELERATE_MIXED_PRECISION", "MASTER_ADDR", "WORLD_SIZE")
+    for name in names:
+        monkeypatch.delenv(name, raising=False)
+    found = []
+    for name in names:
+        found.append(launched_alone())
+        monkeypatch.setenv(name, "2")
+    assert [*found, launched_alone()] == [False, False, True, False]
+
+
+def test_help_and_contributing_say_what_a_document_and_a_sentence_are(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    page = (Path(__file__).parents[2] / "CONTRIBUTING.md").read_text("utf-8")
+    page = " ".join(page.split())
+    for said in (A_DOCUMENT, A_SENTENCE):
+        assert said in shown
+        assert said in page
+    for option in ("--line-ends", "--learn-vocab", "--negatives", "--shard"):
+        assert option in page

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bertbook.bert.config import BertConfig
+from bertbook.corpora.sentences import A_DOCUMENT, A_SENTENCE
 from bertbook.pretraining import data as module
 from bertbook.pretraining.data import PairStream, Stage, micro_batch
 from bertbook.pretraining.heads import BertForPreTraining
@@ -221,13 +222,67 @@ def test_masks_are_drawn_anew_each_step():
     assert not batch["labels"].equal(again["labels"])
 
 
-def test_a_shard_that_is_too_small_and_numbers_that_are_none():
-    with pytest.raises(
-        ValueError, match=r"pairs of 12 pieces, fewer than a batch of 99"
-    ):
-        stream().batch(Stage(1, 12, 99), 0)
+def test_numbers_that_are_none():
     with pytest.raises(ValueError, match="seed must not be negative, got -1"):
         stream(-1)
     for numbers in ((0, 1, 1), (1, -1, 1), (1, 1, 1.0), (True, 1, 1)):
         with pytest.raises(ValueError, match="must be a positive integer"):
             Stage(*numbers)
+
+
+def test_shards_with_few_pairs_share_a_turn():
+    """Also those with no document, or with one that has no partner."""
+    table, documents = numbered(12)
+    parts = [documents[:3], [], documents[3:4], documents[4:9], documents[9:]]
+    plan = [Stage(1, 5, 7)] * 3 + [Stage(1, 5, 2)] * 6 + [Stage(1, 5, 9)] * 2
+
+    def made():
+        return PairStream(lambda n: parts[n % 5], table, negatives="random", seed=1)
+
+    whole = made()
+    batches = [whole.batch(stage, step) for step, stage in enumerate(plan)]
+    assert [len(b["input_ids"]) for b in batches] == [
+        stage.batch_size for stage in plan
+    ]
+    for broken_off in range(1, len(plan)):
+        first, second = made(), made()
+        for step in range(broken_off):
+            first.batch(plan[step], step)
+        second.load_state_dict(first.state_dict())
+        for step in range(broken_off, len(plan)):
+            assert same(second.batch(plan[step], step), batches[step])
+
+
+def test_pairs_of_unknown_pieces_alone_are_left_out_and_counted():
+    unknown, known = [[1], [1]], [[5], [6]]
+    documents = [unknown, known, unknown, known]
+    one = PairStream(lambda n: documents, TABLE, negatives="none")
+    counts = []
+    for step in range(4):
+        batch = one.batch(Stage(1, 8, 1), step)
+        assert restored(batch) == [(2, 5, 3, 6, 3)]
+        counts.append(one.left_out)
+    assert counts == [2, 0, 2, 0]
+
+
+@pytest.mark.parametrize(
+    ("documents", "negatives", "advice"),
+    [
+        ([], "none", "documents found: 0, .* Give other text"),
+        ([[[5]], [[6]]], "none", "documents found: 2, .* no document has two"),
+        ([[[5], [6]]], "random", "sentences: 2; .*--negatives swapped or none"),
+        ([[[1], [1]]], "none", r"all 1 pairs are \[UNK\] alone.*--learn-vocab"),
+    ],
+)
+def test_where_no_pair_can_be_made_the_message_helps(documents, negatives, advice):
+    class Shards:
+        count = 1
+
+        def __call__(self, number):
+            return documents
+
+    one = PairStream(Shards(), TABLE, negatives=negatives)
+    with pytest.raises(ValueError, match=advice) as error:
+        one.batch(Stage(1, 12, 4), 0)
+    assert A_DOCUMENT in str(error.value)
+    assert A_SENTENCE in str(error.value)

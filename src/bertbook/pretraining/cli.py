@@ -1,13 +1,16 @@
-r"""Pre-train a BERT on your own text, and go on where it broke off.
+r"""Pre-train a BERT on your own text, and continue after a break.
 
-One process; several, on one machine or on many, with or without a GPU, are started by
-``accelerate launch --multi_gpu --num_processes 2 -m bertbook.pretraining.cli …``.
-The same command again goes on from the last checkpoint in the output folder. At its end the folder
-``model`` in there is a checkpoint as Hugging Face has it: config.json, vocab.txt,
-model.safetensors.
+The same command again continues from the last checkpoint in the output folder. At the end the
+folder ``model`` in it is a checkpoint in Hugging Face's format: config.json, vocab.txt,
+tokenizer_config.json, model.safetensors. It is loaded once with ``transformers`` before the
+program says that it is done.
 
     python -m bertbook.pretraining.cli --data texts/ --vocab vocab.txt --output run \
         --stage 4500 64 64 --stage 700 128 32 --learning-rate 1e-3 --warmup 300
+
+This is one process. ``accelerate launch --multi_gpu --num_processes 2 -m
+bertbook.pretraining.cli …`` starts two, with or without a GPU. Without ``--multi_gpu``, also with
+``--cpu --num_processes 2``, accelerate starts a single one on plain processors; the program warns.
 """
 
 import argparse
@@ -15,78 +18,36 @@ import hashlib
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import asdict, fields
+from dataclasses import fields
+from itertools import islice
 from pathlib import Path
 
-from safetensors.torch import save_file
-
 from bertbook.bert.config import BertConfig
+from bertbook.corpora.sentences import A_DOCUMENT, A_SENTENCE, LINE_ENDS
 from bertbook.corpora.texts import DataSet, TextFiles, TextShards, open_texts
 from bertbook.pretraining.data import Stage
+from bertbook.pretraining.export import save_folder
 from bertbook.pretraining.heads import BertForPreTraining
-from bertbook.pretraining.loop import (
-    CheckpointError,
-    PreTraining,
-    changes,
-    pretrain,
-)
+from bertbook.pretraining.loop import CheckpointError, PreTraining, changes, pretrain
 from bertbook.pretraining.masking import UNITS, MaskingRule, PieceTable
-from bertbook.pretraining.processes import join_processes
+from bertbook.pretraining.processes import join_processes, launched_alone
 from bertbook.pretraining.sentence_pairs import NEGATIVES
 from bertbook.shared.training import has_bf16, seed_everything, write_atomically
+from bertbook.tokenizer.learning import count_words, learn_vocabulary, pair_count
 from bertbook.tokenizer.wordpiece import WordPieceTokenizer
+from bertbook.tokenizer.words import BasicTokenizer
 
 __all__ = ["main", "save_folder"]
 
-CHOICES, MODEL = "choices.json", "model"
+CHOICES, MODEL, VOCAB = "choices.json", "model", "vocab.txt"
+LEARN_FROM = 100_000  # documents
+ADDED = {"line_ends": "auto", "learn_vocab": None}  # older folders do not name them
 DEFAULT = {field.name: field.default for field in fields(PreTraining)}
 RULE = MaskingRule()
 
 
-def save_folder(
-    model: BertForPreTraining, tokenizer: WordPieceTokenizer, folder: Path | str
-) -> None:
-    """Write a checkpoint that :meth:`BertForPreTraining.from_pretrained` and ``transformers`` load.
-
-    Args:
-        model: with both heads; what it uses twice is stored once.
-        tokenizer: its vocabulary.
-        folder: where ``config.json``, ``vocab.txt``, ``tokenizer_config.json`` and, last,
-            ``model.safetensors`` go, each whole or not at all.
-    """
-    folder = Path(folder)
-    config = {
-        "architectures": ["BertForPreTraining"],
-        "model_type": "bert",
-        **asdict(model.config),
-    }
-    reading = {
-        "tokenizer_class": "BertTokenizer",
-        "do_lower_case": tokenizer.basic.do_lower_case,
-        "model_max_length": model.config.max_position_embeddings,
-    }
-    texts = {
-        "config.json": json.dumps(config, indent=1) + "\n",
-        "tokenizer_config.json": json.dumps(reading, indent=1) + "\n",
-        "vocab.txt": "".join(f"{piece}\n" for piece in tokenizer.pieces),
-    }
-    for name, text in texts.items():
-        write_atomically(
-            folder / name,
-            lambda path, text=text: path.write_text(text, "utf-8", newline="\n"),
-        )
-    state = {
-        name: parameter.detach().cpu().contiguous()
-        for name, parameter in model.named_parameters()
-    }
-    write_atomically(
-        folder / "model.safetensors",
-        lambda path: save_file(state, path, {"format": "pt"}),
-    )
-
-
 def parser() -> argparse.ArgumentParser:
-    """The options; what has a default says it."""
+    """The options; the help of each shows its default in brackets."""
     made = argparse.ArgumentParser(
         prog="python -m bertbook.pretraining.cli",
         description=__doc__,
@@ -112,15 +73,28 @@ def parser() -> argparse.ArgumentParser:
     option = group("text")
     option(
         "data",
-        "text file (a blank line ends a document), .jsonl or .parquet file, folder of such, or a "
-        "name on the Hugging Face hub; streamed",
+        "text file in UTF-8, .jsonl or .parquet file, folder of such, or a name on the Hugging "
+        f"Face hub; streamed. {A_DOCUMENT} {A_SENTENCE}",
         required=True,
     )
     option("column", "of a data set, that holds the text", "text")
     option("subset", "of a data set on the hub")
     option("split", "of a data set on the hub", "train")
     option("shard", "documents in memory at a time", 10_000)
-    option("vocab", "vocab.txt, a piece a line", required=True, type=Path)
+    option(
+        "line-ends",
+        "whether the end of a line ends a sentence, in plain text and in rows",
+        "auto",
+        choices=LINE_ENDS,
+    )
+    option("vocab", "vocab.txt, a piece a line", type=Path)
+    option(
+        "learn-vocab",
+        "instead of --vocab: learn so many pieces from the text's first "
+        f"{LEARN_FROM:,} documents, into vocab.txt in the output folder. Chinese characters become "
+        "a piece each",
+        type=int,
+    )
     option("cased", "keep capitals and accents", action="store_true")
     option("output", "folder of the training", required=True, type=Path)
 
@@ -188,6 +162,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
     """
     made = parser()
     options = made.parse_args(arguments)
+    if (options.vocab is None) == (options.learn_vocab is None):
+        made.error("give either --vocab or --learn-vocab")
     try:
         _run(options)
     except (ValueError, OSError, CheckpointError, FloatingPointError) as error:
@@ -200,8 +176,11 @@ def _run(options: argparse.Namespace) -> None:
     texts = open_texts(
         options.data, column=options.column, subset=options.subset, split=options.split
     )
+    if state.is_main_process and options.learn_vocab:
+        _learn_vocabulary(options, texts)
+    state.wait_for_everyone()
     tokenizer = WordPieceTokenizer.from_vocab_file(
-        options.vocab, do_lower_case=not options.cased
+        options.vocab or options.output / VOCAB, do_lower_case=not options.cased
     )
     config = _config(options, settings, tokenizer)
     precision, why = options.precision, "as asked for"
@@ -215,9 +194,15 @@ def _run(options: argparse.Namespace) -> None:
     if state.is_main_process:
         name = "bfloat16 where it is safe" if precision == "bf16" else "float32"
         print(f"arithmetic: {name} ({why}); processes: {state.num_processes}")
+        if launched_alone():
+            print(
+                "warning: accelerate was asked for several processes and started one, which "
+                "does the work of all; several start with --multi_gpu, also without a GPU",
+                file=sys.stderr,
+            )
     trained = pretrain(
         model,
-        TextShards(texts, tokenizer, options.shard),
+        TextShards(texts, tokenizer, options.shard, options.line_ends),
         PieceTable(tokenizer.pieces),
         settings,
         options.output,
@@ -229,6 +214,19 @@ def _run(options: argparse.Namespace) -> None:
         print(f"the trained model: {options.output / MODEL}")
     state.wait_for_everyone()
     state.destroy_process_group()
+
+
+def _learn_vocabulary(options: argparse.Namespace, texts: TextFiles | DataSet) -> None:
+    """Write the vocabulary, unless the folder has one: a resumed training keeps its own."""
+    path = options.output / VOCAB
+    if path.exists():
+        return
+    whole = (t.encode("utf-8", "replace").decode() for t in islice(texts, LEARN_FROM))
+    words = count_words(whole, BasicTokenizer(do_lower_case=not options.cased))
+    pieces = learn_vocabulary(words, options.learn_vocab, pair_count).pieces
+    text = "".join(f"{piece}\n" for piece in pieces)
+    write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
+    print(f"the vocabulary: {path}, {len(pieces)} pieces")
 
 
 def _settings(options: argparse.Namespace) -> PreTraining:
@@ -277,7 +275,7 @@ def _keep_choices(
     precision: str,
     write: bool,
 ) -> None:
-    """Refuse to go on with another text, vocabulary or arithmetic; moved files are the same."""
+    """Refuse to continue with another text, vocabulary or arithmetic; files may have moved."""
     paths = texts.paths if isinstance(texts, TextFiles) else texts.files
     sizes = [[path.name, path.stat().st_size] for path in paths]
     given = {
@@ -285,11 +283,11 @@ def _keep_choices(
         "vocabulary": _digest(tokenizer.pieces),
         "precision": precision,
         **{name: getattr(options, name) for name in ("column", "subset", "split")},
-        **{name: getattr(options, name) for name in ("shard", "cased")},
+        **{name: getattr(options, name) for name in ("shard", "cased", *ADDED)},
     }
     path = options.output / CHOICES
     if path.exists():
-        kept = json.loads(path.read_text("utf-8"))
+        kept = {**ADDED, **json.loads(path.read_text("utf-8"))}
         if changed := changes(kept, given):
             raise ValueError(
                 f"{options.output} holds a training with another {'; '.join(changed)}; "

@@ -1,18 +1,21 @@
-"""The batches of a pre-training that may break off at any step and go on: pairs in a stream.
+"""The stream of batches of a pre-training, which can stop at any step and go on from there.
 
-A stream knows where it stands in three numbers. Text comes in shards, each small enough for memory;
-of each shard pairs are made, shuffled and handed out, then the next shard's turn comes. A corpus
-that fits into memory is a single shard, and one turn is an epoch.
+Text comes in shards, each small enough for memory. A turn shuffles the pairs of one shard and hands
+them out; the next turn takes the next shard. A shard with too few pairs for a batch shares its turn
+with the shards after it. If all text fits into one shard, a turn is an epoch. Four numbers say
+where a stream stands.
 
 B batch   S length
 """
 
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from bertbook.corpora.sentences import A_DOCUMENT, A_SENTENCE
 from bertbook.pretraining.masking import MaskingRule, PieceTable
 from bertbook.pretraining.sentence_pairs import (
     Document,
@@ -26,12 +29,12 @@ __all__ = ["PairStream", "Stage", "micro_batch"]
 
 @dataclass(frozen=True)
 class Stage:
-    """Steps of one length. BERT learns from short sequences first and from long ones at the end.
+    """Steps of one length. BERT first learns from short sequences, at the end from long ones.
 
     Args:
         steps: how many.
         length: S, pieces of a sequence, special tokens included.
-        batch_size: B, sequences a step, over all processes.
+        batch_size: B, sequences a step of all processes together.
 
     Raises:
         ValueError: if a number is not a positive integer.
@@ -50,21 +53,34 @@ class Stage:
                 raise ValueError(f"{name} must be a positive integer, got {number!r}")
 
 
+# Shards to try before a text without a known length is given up.
+MOST_SHARDS = 1000
+
+
 class PairStream:
     """Masked batches without end, in an order that the seed decides.
 
+    A pair of nothing but special pieces, such as [UNK], has nothing to predict. It is left out.
+
     Args:
         shards: ``shards(n)`` returns the documents of shard n, counted from 0 without end; for a
-            corpus in memory always the same ones. Each turn makes other pairs of them.
+            corpus in memory always the same ones. Each turn makes other pairs of them. If it has an
+            attribute ``count``, that many shards hold all text, unless it is ``None``.
         table: of the vocabulary.
         rule: how tokens are masked, anew each time a text is read; ``None``: BERT's.
         negatives: see :func:`bertbook.pretraining.sentence_pairs.sentence_pairs`.
         seed: of pairs, order and masks; 0 or more.
 
     Attributes:
-        shard: number of the shard whose turn it is.
-        place: how many of its pairs have been handed out.
+        shard: number of the first shard of this turn.
+        joined: how many shards share this turn.
+        place: how many pairs of this turn have been handed out.
         length: S of its pairs.
+        left_out: how many pairs of nothing but special pieces the last batch's turn lacks, if the
+            batch is the turn's first; else 0.
+
+    Raises:
+        ValueError: if the seed is negative.
     """
 
     def __init__(
@@ -80,7 +96,8 @@ class PairStream:
             raise ValueError(f"seed must not be negative, got {seed}")
         self.shards, self.table, self.rule = shards, table, rule
         self.negatives, self.seed = negatives, seed
-        self.shard, self.place, self.length = 0, 0, 0
+        self.shard, self.joined, self.place, self.length = 0, 0, 0, 0
+        self.left_out = 0
         self._pairs: list[SentencePair] = []
 
     def batch(self, stage: Stage, step: int) -> dict[str, Tensor]:
@@ -95,24 +112,20 @@ class PairStream:
             stage's length.
 
         Raises:
-            ValueError: if a shard yields fewer pairs than the batch holds, or as
-                ``sentence_pairs``.
+            ValueError: if no pair can be made of all the text; the message says what was found and
+                what would help. Or as ``sentence_pairs``, of arguments out of range.
         """
+        self.left_out = 0
+        size = stage.batch_size
         if stage.length != self.length:
-            self.shard += self.length > 0
-            self.place, self.length, self._pairs = 0, stage.length, []
-        if not self._pairs:
-            self._pairs = self._make_pairs()
-        if self.place + stage.batch_size > len(self._pairs):  # a rest is left out
-            self.shard, self.place = self.shard + 1, 0
-            self._pairs = self._make_pairs()
-            if stage.batch_size > len(self._pairs):
-                raise ValueError(
-                    f"shard {self.shard} yields {len(self._pairs)} pairs of {self.length} pieces, "
-                    f"fewer than a batch of {stage.batch_size}; make shards larger"
-                )
-        pairs = self._pairs[self.place : self.place + stage.batch_size]
-        self.place += stage.batch_size
+            self._begin_turn(self.shard + self.joined, stage.length, size)
+        elif not self._pairs:  # a stream that goes on from a state
+            for number in range(self.shard, self.shard + self.joined):
+                self._pairs += self._pairs_of(number)
+        if self.place + size > len(self._pairs):  # a rest is left out
+            self._begin_turn(self.shard + self.joined, stage.length, size)
+        pairs = self._pairs[self.place : self.place + size]
+        self.place += size
         generator = self._generator(1, step)
         return collate(
             pairs, self.table, self.rule, generator=generator, pad_to=stage.length
@@ -120,23 +133,79 @@ class PairStream:
 
     def state_dict(self) -> dict[str, int]:
         """Where the stream stands."""
-        return {"shard": self.shard, "place": self.place, "length": self.length}
+        names = ("shard", "joined", "place", "length")
+        return {name: getattr(self, name) for name in names}
 
     def load_state_dict(self, state: dict[str, int]) -> None:
         """Go on where a stream of the same shards and seed stood."""
         self.shard, self.place = state["shard"], state["place"]
+        self.joined = state.get("joined", int(state["length"] > 0))  # older checkpoints
         self.length, self._pairs = state["length"], []
 
-    def _make_pairs(self) -> list[SentencePair]:
-        generator = self._generator(0, self.shard)
+    def _begin_turn(self, shard: int, length: int, least: int) -> None:
+        """Make pairs of a shard, and of those after it until there are enough."""
+        self.shard, self.joined, self.place, self.length = shard, 0, 0, length
+        self._pairs = []
+        found = Counter()
+        barren = 0  # shards without a pair, one after the other
+        while len(self._pairs) < least:
+            if barren >= (getattr(self.shards, "count", None) or MOST_SHARDS):
+                raise ValueError(self._why_none(found))
+            pairs = self._pairs_of(shard + self.joined, found)
+            barren = 0 if pairs else barren + 1
+            self._pairs += pairs
+            self.joined += 1
+        self.left_out = found["unknown"]
+
+    def _pairs_of(self, shard: int, found: Counter | None = None) -> list[SentencePair]:
+        found = Counter() if found is None else found
+        documents = self.shards(shard)
+        lengths = [len(document) for document in documents]
+        found.update(
+            documents=len(lengths),
+            sentences=sum(lengths),
+            several=sum(n > 1 for n in lengths),
+        )
+        if len(documents) < (2 if self.negatives == "random" else 1):
+            return []
+        generator = self._generator(0, shard)
         pairs = sentence_pairs(
-            self.shards(self.shard),
-            self.length,
-            generator=generator,
-            negatives=self.negatives,
+            documents, self.length, generator=generator, negatives=self.negatives
         )
         order = torch.randperm(len(pairs), generator=generator).tolist()
-        return [pairs[number] for number in order]
+        special = self.table.special.tolist()
+        known = [
+            pairs[number]
+            for number in order
+            if not all(special[n] for n in pairs[number].first + pairs[number].second)
+        ]
+        found["unknown"] += len(pairs) - len(known)
+        return known
+
+    def _why_none(self, found: Counter) -> str:
+        if found["unknown"]:
+            advice = (
+                f"all {found['unknown']} pairs are [UNK] alone: the vocabulary does not know this "
+                "text. Give one of its language (--vocab), or learn one from it (--learn-vocab)"
+            )
+        elif not found["documents"]:
+            advice = (
+                "no document has a character that the tokenizer keeps. Give other text"
+            )
+        elif not found["several"]:
+            advice = (
+                "a pair needs two sentences of one document, and no document has two. Remove the "
+                "blank lines between sentences that belong together, or give longer texts"
+            )
+        else:
+            advice = (
+                "a random partner comes from another document of the same shard. Part the text "
+                "by blank lines, give a larger --shard, or choose --negatives swapped or none"
+            )
+        return (
+            f"the text yields no pair of sentences; documents found: {found['documents']}, "
+            f"sentences: {found['sentences']}; {advice}. {A_DOCUMENT} {A_SENTENCE}"
+        )
 
     def _generator(self, purpose: int, number: int) -> torch.Generator:
         seed = (self.seed * 2 + purpose) * 1_000_000_007 + number
@@ -148,8 +217,8 @@ def micro_batch(
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
     """Take every ``parts``-th row of a batch, and say how much it weighs in the loss.
 
-    A mean over positions is not the mean of the parts' means: parts have unequal numbers of
-    selected positions. With these weights the weighted losses of all parts sum to the batch's loss,
+    Parts have unequal numbers of selected positions, so the mean of their mean losses is not the
+    batch's mean loss. With these weights the weighted losses of all parts sum to the batch's loss,
     however it is cut, over processes or over time.
 
     Args:
@@ -161,7 +230,7 @@ def micro_batch(
         The rows, and the weights of the mean losses of pieces and of sentences, scalars.
 
     Raises:
-        ValueError: if there are not so many parts or rows.
+        ValueError: if ``part`` or ``parts`` is out of range.
     """
     rows = len(batch["input_ids"])
     if not 0 <= part < parts <= rows:

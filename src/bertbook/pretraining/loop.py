@@ -1,10 +1,8 @@
-"""Pre-training as a program: on one processor, on several, on many nodes, and after a break.
+"""The loop of pre-training: in one process or several, and after a break.
 
-This loop is for trainings of hours, on text that streams. All other models of the book are trained
-by :func:`bertbook.shared.training.train`, in one process. Both take the steps of PyTorch's AdamW.
-
-The loop runs on Hugging Face's ``accelerate``, which knows the machine: processes, devices, bf16.
-Here stand the loss, the schedule, and what must survive ``kill -9``. B batch   S length
+It is for trainings of hours on text that streams. All other models of the book are trained by
+:func:`bertbook.shared.training.train`, in one process. Hugging Face's ``accelerate`` handles
+processes, devices and bf16; here are the loss, the schedule and the checkpoints.
 """
 
 import contextlib
@@ -43,12 +41,12 @@ class CheckpointError(RuntimeError):
 
 @dataclass(frozen=True)
 class PreTraining:
-    """Everything a pre-training depends on, besides model and text.
+    """All settings of a pre-training, except model and text.
 
     Args:
         stages: one after the other.
         learning_rate: at the peak.
-        warmup: steps up to it; from there it falls in a line to zero.
+        warmup: steps up to it; from there it falls linearly to zero.
         weight_decay: of matrices and tables, see :func:`bertbook.pretraining.optimizer.decays`.
         betas: decay rates of Adam's two means.
         clip_norm: gradients with a larger norm are scaled down to it.
@@ -126,7 +124,8 @@ def pretrain(
         settings: what else decides.
         folder: where checkpoint, log and settings are kept; on several nodes, one that all of them
             see. One line of the log a step: ``step``, ``loss``, ``masked_lm_loss``,
-            ``next_sentence_loss``, ``rate``, ``tokens`` (that are not padding) and ``seconds``.
+            ``next_sentence_loss``, ``rate``, ``tokens`` (that are not padding) and ``seconds``;
+            ``left_out``, where a turn of the text begins that lacks pairs of [UNK] alone: how many.
         mixed_precision: ``"no"`` or ``"bf16"``.
         progress: label of a progress bar; ``None`` shows none.
         stop_after: steps after which it stops with a checkpoint; ``None``: all.
@@ -151,13 +150,8 @@ def pretrain(
     )
     _keep_settings(folder, settings, model, write=accelerator.is_main_process)
     accelerator.wait_for_everyone()
-    stream = PairStream(
-        shards,
-        table,
-        settings.rule,
-        negatives=settings.negatives,
-        seed=settings.seed,
-    )
+    how = {"negatives": settings.negatives, "seed": settings.seed}
+    stream = PairStream(shards, table, settings.rule, **how)
     seed_everything(settings.seed)
     torch.manual_seed(settings.seed + 1_000_003 * accelerator.process_index)
     optimizer = torch.optim.AdamW(
@@ -198,6 +192,7 @@ def pretrain(
                     **losses,
                     "rate": rate,
                     "tokens": int(batch["attention_mask"].sum()),
+                    **({"left_out": stream.left_out} if stream.left_out else {}),
                     "seconds": round(time.perf_counter() - started, 4),
                 }
                 with (folder / LOG).open("a") as log:
@@ -207,9 +202,10 @@ def pretrain(
                 if after_checkpoint is not None and accelerator.is_main_process:
                     after_checkpoint(step + 1, folder / f"{CHECKPOINT}-{step + 1}")
     accelerator.wait_for_everyone()
-    trained = accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+    plain = {"keep_fp32_wrapper": False, "keep_torch_compile": False}
+    trained = accelerator.unwrap_model(model, **plain).eval()
     accelerator.free_memory()
-    return trained.eval()
+    return trained
 
 
 def changes(kept: dict[str, Any], given: dict[str, Any]) -> list[str]:
