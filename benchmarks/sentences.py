@@ -23,7 +23,7 @@ UNITS = {
 
 
 def rows(seconds: float, longest: int = LONGEST) -> Iterator[tuple[tuple, Comparison]]:
-    """ "Ours" is a text of so many characters, "theirs" one of twice as many; up to the longest."""
+    """A text of so many characters as ours, one of twice as many as theirs; up to the longest."""
     for name, unit in UNITS.items():
         text = unit * (longest // len(unit) + 1)
         for size in (longest // 8, longest // 4, longest // 2):

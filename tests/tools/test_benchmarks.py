@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import bert, pretraining, timing, transformer, wordpiece
+from benchmarks import bert, pretraining, sentences, timing, transformer, wordpiece
 from benchmarks.timing import Comparison, compare
 from bertbook.bert.config import BertConfig
 
@@ -91,6 +91,17 @@ def test_the_tokenizers_are_checked_to_agree(monkeypatch):
     )
     with pytest.raises(AssertionError):
         next(wordpiece.rows(0, count=3))
+
+
+def test_sentences_are_timed_on_texts_of_double_length(monkeypatch):
+    lengths = []
+    monkeypatch.setattr(
+        sentences, "document_sentences", lambda text: lengths.append(len(text))
+    )
+    cases = [case for case, _ in sentences.rows(0, longest=80)]
+    assert cases == [(name, n) for name in sentences.UNITS for n in (10, 20, 40)]
+    assert set(lengths) == {10, 20, 40, 80}
+    assert sentences.LONGEST == 1_000_000
 
 
 def test_both_berts_are_checked_to_compute_the_same(monkeypatch):

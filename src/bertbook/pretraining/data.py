@@ -202,9 +202,12 @@ class PairStream:
                 "a random partner comes from another document of the same shard. Part the text "
                 "by blank lines, give a larger --shard, or choose --negatives swapped or none"
             )
+        total = getattr(self.shards, "total", None)
+        twice = total is not None and found["documents"] > total
         return (
             f"the text yields no pair of sentences; documents found: {found['documents']}, "
-            f"sentences: {found['sentences']}; {advice}. {A_DOCUMENT} {A_SENTENCE}"
+            f"sentences: {found['sentences']}{' (some were read twice)' if twice else ''}; "
+            f"{advice}. {A_DOCUMENT} {A_SENTENCE}"
         )
 
     def _generator(self, purpose: int, number: int) -> torch.Generator:
