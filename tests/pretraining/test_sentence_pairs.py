@@ -264,7 +264,7 @@ def test_one_in_ten_is_what_is_not_chosen():
         (
             [[[5], [6]]],
             {},
-            "at least 2 documents, one of them for random partners, got 1",
+            "at least 2 documents, since a random partner comes from another, got 1",
         ),
         ([], {"negatives": "none"}, "at least 1 documents, got 0"),
         ([[[5]], []], {}, "document 1 has no sentence"),

@@ -1,7 +1,7 @@
-"""What stands behind a [MASK]: BERT with the head of masked language modelling alone.
+"""Fill in a [MASK]: BERT with the head of masked language modelling alone.
 
-MiniLM's encoder has lost its head. ``experiments/minilm_mlm.py`` trained one, and low-rank adapters
-of the encoder's matrices: what is stored is the difference to the installed weights.
+MiniLM is published without such a head. ``experiments/minilm_mlm.py`` trained one together with
+low-rank adapters of the encoder. Only the difference to the installed weights is stored.
 
 B batch   S length   V vocabulary   N selected positions of the whole batch
 """
@@ -46,7 +46,7 @@ REMEDY = "Take it out of the repository again, or make it: python experiments/{}
 
 
 class MaskedLMOutput(NamedTuple):
-    """What one pass yields; what was not asked for is ``None``.
+    """The output of one forward pass; what was not asked for is ``None``.
 
     Attributes:
         loss: mean cross-entropy at the selected positions, in nats.
@@ -90,7 +90,7 @@ class BertForMaskedLM(TiedToEmbeddings):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
     ) -> MaskedLMOutput:
-        """Predict; with labels only at the positions that they select, and measure the loss.
+        """Predict pieces; with labels, only at the positions they select, and compute the loss.
 
         Args:
             input_ids: this and the next three as :meth:`bertbook.bert.model.BertModel.forward`.
@@ -131,7 +131,7 @@ class BertForMaskedLM(TiedToEmbeddings):
 
 
 def minilm_without_head() -> BertForMaskedLM:
-    """MiniLM's encoder out of the installed package under a new random head, without dropout.
+    """MiniLM's encoder from the installed package with a new random head, without dropout.
 
     Raises:
         WeightsError: as :func:`bertbook.bert.minilm.minilm_folder`.
@@ -148,7 +148,7 @@ def minilm_without_head() -> BertForMaskedLM:
 
 
 def adapted_minilm(rank: int) -> BertForMaskedLM:
-    """The model as it is trained: all of MiniLM frozen, adapters and a new head trainable.
+    """The model for training: MiniLM frozen, adapters and a new head trainable.
 
     Args:
         rank: of the adapters on all linear maps of the encoder; 0: none.
@@ -166,27 +166,31 @@ def adapted_minilm(rank: int) -> BertForMaskedLM:
 
 @torch.no_grad()
 def load_trained(model: nn.Module, stored: Mapping[str, Tensor]) -> None:
-    """Copy what ``trained_tensors`` gave into a model of the same kind.
+    """Copy stored trained tensors into a model of the same structure.
+
+    Args:
+        model: its trainable parameters are overwritten.
+        stored: a tensor for each of them, by name.
 
     Raises:
-        WeightsError: if a tensor is missing, left over or of another shape.
+        WeightsError: if a tensor is missing, unexpected or of another shape.
     """
     own = {n: p for n, p in model.named_parameters() if p.requires_grad}
     shapes = [{n: t.shape for n, t in given.items()} for given in (own, stored)]
     misfits = sorted(n for n in {*own, *stored} if len({s.get(n) for s in shapes}) > 1)
     if misfits:
         raise WeightsError(
-            f"{len(misfits)} tensors are missing, left over or of another shape: {misfits[:5]}"
+            f"{len(misfits)} tensors are missing, unexpected or of another shape: {misfits[:5]}"
         )
     for name, parameter in own.items():
         parameter.copy_(stored[name])
 
 
 def recorded_file(path: Path) -> Path:
-    """A stored difference, once it is the file that was measured: the record names its SHA-256.
+    """The path of a stored difference, after its SHA-256 is compared with the experiment's record.
 
     Args:
-        path: of the file, called as the experiment that made it.
+        path: of the file; its name is that of the experiment that made it.
 
     Raises:
         FileNotFoundError: if there is no record.
@@ -214,8 +218,7 @@ def load_minilm_mlm(
 
     Args:
         path: of the difference; ``None``: the repository's, checked.
-        merge: whether the adapters are added into the matrices, so that the model is an ordinary
-            BERT again.
+        merge: whether to add the adapters to the matrices, which gives an ordinary BERT.
 
     Returns:
         The model and its tokenizer, both new.
@@ -239,9 +242,9 @@ def load_minilm_mlm(
 def load_masked_lm(
     folder: Path | str, *, sha256: str | None = None
 ) -> tuple[BertForMaskedLM, WordPieceTokenizer]:
-    """A BERT of one's own out of a Hugging Face folder with ``vocab.txt``, in evaluation mode.
+    """Load a BERT of your own from a Hugging Face folder with ``vocab.txt``, in evaluation mode.
 
-    Pooler and next-sentence head are left aside if the checkpoint has them.
+    Pooler and next-sentence head are ignored if the checkpoint has them.
 
     Args:
         folder: with ``config.json``, ``model.safetensors`` and the vocabulary.
@@ -249,7 +252,7 @@ def load_masked_lm(
 
     Raises:
         FileNotFoundError: if there is no vocabulary.
-        ValueError: if configuration or vocabulary are not BERT's, or not of one size.
+        ValueError: if configuration or vocabulary are not BERT's, or differ in vocabulary size.
         WeightsError: as :meth:`bertbook.bert.loading.FromPretrained.from_pretrained`.
     """
     folder = Path(folder)
@@ -261,7 +264,8 @@ def load_masked_lm(
     )
     if len(tokenizer) != model.config.vocab_size:
         raise ValueError(
-            f"{folder} has {len(tokenizer)} pieces, but a model of {model.config.vocab_size}"
+            f"{folder} has {len(tokenizer)} pieces in its vocabulary, but its model has "
+            f"{model.config.vocab_size}"
         )
     return model, tokenizer
 
@@ -286,15 +290,15 @@ def fill_mask(
     model: nn.Module | None = None,
     tokenizer: WordPieceTokenizer | None = None,
 ) -> list[list[Guess]]:
-    """What a model puts in place of each [MASK]; each is guessed for itself, the others unknown.
+    """The likeliest pieces for each [MASK]; each is guessed while the others stay masked.
 
     Args:
         text: with ``[MASK]`` in it, in capitals, once or more.
         top: how many guesses for each.
-        model: a :class:`BertForMaskedLM` or :class:`bertbook.pretraining.heads.BertForPreTraining`
-        in
-            evaluation mode; ``None``: :func:`load_minilm_mlm`'s, kept after the first call.
-        tokenizer: the model's; they are given together.
+        model: a :class:`BertForMaskedLM` or
+            :class:`bertbook.pretraining.heads.BertForPreTraining` in evaluation mode;
+            ``None``: :func:`load_minilm_mlm`'s, kept after the first call.
+        tokenizer: the model's; give both or neither.
 
     Returns:
         For each [MASK] its guesses, the likeliest first.

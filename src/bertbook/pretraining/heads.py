@@ -1,4 +1,4 @@
-"""BERT with the two heads of pre-training, and how its weights are updated.
+"""BERT with the two heads of pre-training.
 
 Parameters are named as in Hugging Face's state dict. B batch   S length   D model width
 V vocabulary   N selected positions of the whole batch
@@ -26,7 +26,7 @@ __all__ = [
 
 
 class BertPredictionHeadTransform(nn.Module):
-    """A linear map from D to D, GELU, LayerNorm: from a state to something like a word vector."""
+    """Linear map from D to D, GELU, LayerNorm: from a state to a kind of word vector."""
 
     def __init__(self, config: BertConfig):
         super().__init__()
@@ -39,13 +39,12 @@ class BertPredictionHeadTransform(nn.Module):
 
 
 class BertLMPredictionHead(nn.Module):
-    """Scores of all pieces: the transformed state times each word vector, and a bias.
+    """Scores of all pieces: the transformed state times each word vector, plus a bias.
 
     Args:
         config: the sizes.
 
-    The decoder's matrix becomes the table of word embeddings by :meth:`tie`; until then it is
-    one of its own.
+    The decoder has its own matrix until :meth:`tie` replaces it by the table of word embeddings.
     """
 
     def __init__(self, config: BertConfig):
@@ -55,7 +54,7 @@ class BertLMPredictionHead(nn.Module):
         self.bias = self.decoder.bias  # the same bias has two names in checkpoints
 
     def tie(self, word_embeddings: nn.Parameter) -> None:
-        """Use the table ``[V, D]`` as the decoder's matrix; join the two names of the bias."""
+        """Use the table ``[V, D]`` as the decoder's matrix; both names of the bias share it."""
         self.decoder.weight = word_embeddings
         self.decoder.bias = self.bias
 
@@ -65,7 +64,7 @@ class BertLMPredictionHead(nn.Module):
 
 
 class BertPreTrainingHeads(nn.Module):
-    """Both heads."""
+    """The head over the vocabulary and the head of next-sentence prediction."""
 
     def __init__(self, config: BertConfig):
         super().__init__()
@@ -78,7 +77,7 @@ class BertPreTrainingHeads(nn.Module):
 
 
 class BertPreTrainingOutput(NamedTuple):
-    """What one pass yields; what was not asked for is ``None``.
+    """The output of one forward pass; what was not asked for is ``None``.
 
     Attributes:
         loss: the sum of the losses there are labels for, a scalar.
@@ -101,7 +100,7 @@ class BertPreTrainingOutput(NamedTuple):
 
 
 class TiedToEmbeddings(FromPretrained, nn.Module):
-    """What a model inherits whose head of pieces (``cls.predictions``) uses the embeddings' table.
+    """Base of models whose head over the vocabulary (``cls.predictions``) uses the embedding table.
 
     Source: Press and Wolf 2017.
     """
@@ -146,10 +145,10 @@ class BertForPreTraining(TiedToEmbeddings):
         output_hidden_states: bool = False,
         output_attentions: bool = False,
     ) -> BertPreTrainingOutput:
-        """Predict, and measure the loss where there are labels.
+        """Predict pieces and sentence order; with labels, compute the loss.
 
-        The head over the vocabulary costs as much as several layers, so it is applied only where
-        its answer counts. The gradients are those of applying it everywhere.
+        The head over the vocabulary costs as much as several layers, so with labels it is applied
+        only at the selected positions. The gradients are the same as if it was applied everywhere.
 
         Args:
             input_ids: this and the next three as :meth:`bertbook.bert.model.BertModel.forward`.
@@ -163,7 +162,7 @@ class BertForPreTraining(TiedToEmbeddings):
             output_attentions: as :meth:`bertbook.bert.model.BertModel.forward`.
 
         Raises:
-            TypeError: if labels are not ``torch.long``, or as the encoder.
+            TypeError: if labels are not ``torch.long``; else as the encoder.
             ValueError: if labels are of another shape, out of range, or select nothing, or as the
                 encoder.
         """

@@ -89,7 +89,7 @@ class PreTraining:
         return sum(stage.steps for stage in self.stages)
 
     def stage_of(self, step: int) -> Stage:
-        """The stage of a step, counted from 0; a ValueError if it is none of the training's."""
+        """The stage of a step, counted from 0; a ValueError if the step is out of range."""
         rest = step
         for stage in self.stages:
             if 0 <= rest < stage.steps:
@@ -110,18 +110,18 @@ def pretrain(
     stop_after: int | None = None,
     after_checkpoint: Callable[[int, Path], None] | None = None,
 ) -> BertForPreTraining:
-    """Train a model on masked pieces and next sentences; go on from the folder's checkpoint.
+    """Train a model on masked pieces and next sentences; continue from the folder's checkpoint.
 
     Started by ``accelerate launch``, every process calls this and takes its share of each batch;
-    the loss and the gradient are those of one process. Resumed, training ends where an unbroken one
-    ends, to the last bit on the same machine; with another number of processes and no dropout, to
-    rounding error.
+    the loss and the gradient are those of one process. A resumed training gives the same weights as
+    an unbroken one, bit by bit on the same machine. With another number of processes and no
+    dropout they agree to rounding error.
 
     Args:
         model: freshly drawn, the same in every process.
         shards: see :class:`bertbook.pretraining.data.PairStream`.
         table: of the vocabulary.
-        settings: what else decides.
+        settings: all else that the result depends on.
         folder: where checkpoint, log and settings are kept; on several nodes, one that all of them
             see. One line of the log a step: ``step``, ``loss``, ``masked_lm_loss``,
             ``next_sentence_loss``, ``rate``, ``tokens`` (that are not padding) and ``seconds``;
@@ -209,7 +209,7 @@ def pretrain(
 
 
 def changes(kept: dict[str, Any], given: dict[str, Any]) -> list[str]:
-    """What was kept of a training against what is given now: a line for each difference."""
+    """Compare the settings of a training with those given now: a line for each difference."""
     return [
         f"{name}: {kept.get(name, 'nothing')} there, {given.get(name, 'nothing')} now"
         for name in {**kept, **given}
@@ -218,7 +218,7 @@ def changes(kept: dict[str, Any], given: dict[str, Any]) -> list[str]:
 
 
 def read_log(folder: Path | str) -> list[dict[str, Any]]:
-    """The lines of a training's log, in order; a last one that was torn is left out.
+    """The lines of a training's log, in order; an incomplete last one is left out.
 
     Args:
         folder: of the training.
@@ -272,7 +272,7 @@ def _keep_settings(folder: Path, settings: PreTraining, model, write: bool) -> N
     path = folder / SETTINGS
     if path.exists():
         kept = json.loads(path.read_text())
-        # These two may change on the way: they decide nothing about the result.
+        # These two may change during a training: the result does not depend on them.
         for name in ("checkpoint_every", "accumulate"):
             kept["settings"][name] = given["settings"][name]
         changed = [
@@ -289,7 +289,7 @@ def _keep_settings(folder: Path, settings: PreTraining, model, write: bool) -> N
 
 
 def _checkpoints(folder: Path) -> dict[int, Path]:
-    """Whole checkpoints by step; what was being written has another name."""
+    """Complete checkpoints by step; incomplete ones have another name."""
     return {
         int(path.name.split("-")[1]): path
         for path in folder.glob(f"{CHECKPOINT}-*")
@@ -298,10 +298,10 @@ def _checkpoints(folder: Path) -> dict[int, Path]:
 
 
 def _save_checkpoint(accelerator: Accelerator, folder: Path, step: int) -> None:
-    """Write a folder under another name, then rename it; the one before goes when it is whole."""
+    """Write a folder under another name, then rename it; only then delete the one before."""
     unfinished = folder / f"{UNFINISHED}-{step}"
     accelerator.wait_for_everyone()
-    # That the decoder's matrix is the word embeddings' need not be said each time.
+    # accelerate would warn each time that decoder and word embeddings share a matrix.
     with errors_alone("accelerate.utils.other"):
         accelerator.save_state(str(unfinished))
     accelerator.wait_for_everyone()
@@ -324,7 +324,7 @@ def _reach_the_disk(path: Path) -> None:
 
 
 def _load_checkpoint(accelerator: Accelerator, folder: Path) -> int:
-    """Go on from the last whole checkpoint; how many steps it has behind it."""
+    """Load the last complete checkpoint and return its step; 0 if there is none."""
     found = _checkpoints(folder)
     if not found:
         return 0
@@ -340,7 +340,7 @@ def _load_checkpoint(accelerator: Accelerator, folder: Path) -> int:
 
 
 def _cut_log(path: Path, steps: int) -> None:
-    """Take back what was logged after the checkpoint, a torn last line included."""
+    """Remove what was logged after the checkpoint, also an incomplete last line."""
     lines = path.read_text().splitlines() if path.exists() else []
     text = "".join(line + "\n" for line in lines[:steps])
     write_atomically(path, lambda temporary: temporary.write_text(text))

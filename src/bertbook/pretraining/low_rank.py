@@ -1,6 +1,6 @@
-"""Low-rank adapters: a trained matrix changes by the product of two thin ones, and merges again.
+"""Low-rank adapters: the change of a trained matrix is the product of two thin matrices.
 
-Letters: I width of what comes in   O width of what goes out   R rank
+I input width   O output width   R rank
 """
 
 import torch
@@ -10,12 +10,12 @@ __all__ = ["LowRank", "add_adapters", "merge_adapters"]
 
 
 class LowRank(nn.Module):
-    """A frozen linear map W, beside it the two trained matrices of its change: W + up · down.
+    """A frozen linear map W and the two trained matrices of its change: W + up · down.
 
     ``up`` starts at zero, so at first nothing changes.
 
     Args:
-        linear: the map; its parameters get frozen.
+        linear: the map; its parameters are frozen.
         rank: R.
 
     Raises:
@@ -40,7 +40,15 @@ class LowRank(nn.Module):
 
 
 def add_adapters(model: nn.Module, rank: int) -> None:
-    """Freeze a model and put a :class:`LowRank` of rank R in the place of each linear map in it."""
+    """Freeze a model and replace each linear map in it by a :class:`LowRank` of rank R.
+
+    Args:
+        model: it is changed.
+        rank: R.
+
+    Raises:
+        ValueError: as :class:`LowRank`.
+    """
     model.requires_grad_(False)
     for module in [m for m in model.modules() if not isinstance(m, LowRank)]:
         for name, child in list(module.named_children()):
@@ -50,7 +58,7 @@ def add_adapters(model: nn.Module, rank: int) -> None:
 
 @torch.no_grad()
 def merge_adapters(model: nn.Module) -> None:
-    """Put back each linear map of :func:`add_adapters`, the change added to its matrix."""
+    """Add the change of each :class:`LowRank` to its matrix, and put the linear map back."""
     for module in list(model.modules()):
         for name, child in list(module.named_children()):
             if isinstance(child, LowRank):

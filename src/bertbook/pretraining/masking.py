@@ -1,4 +1,4 @@
-"""The masked language model's task: which tokens are to be predicted, and what stands there.
+"""The task of masked language modelling: which tokens are predicted, and what replaces them.
 
 B batch   S length   V vocabulary
 """
@@ -32,16 +32,16 @@ __all__ = [
 ]
 
 UNITS = ("token", "word", "span")
-# What is done to a token; numbers of Masked.branches.
+# What is done to a token; the values in Masked.branches.
 UNTOUCHED, MASK, RANDOM, KEEP = range(4)
 
 SPAN_P, LONGEST_SPAN = 0.2, 10  # in words
-UNUSED = re.compile(r"\[unused\d+\]")  # places left free in Google's vocabularies
+UNUSED = re.compile(r"\[unused\d+\]")  # unused places in Google's vocabularies
 
 
 @dataclass(frozen=True)
 class MaskingRule:
-    """How many tokens are to be predicted, and what the model finds in their place.
+    """How many tokens are predicted, and what the model reads in their place.
 
     Args:
         rate: the share of a sequence's maskable tokens that is predicted.
@@ -50,15 +50,15 @@ class MaskingRule:
         keep: share that stays.
         unit: what is drawn: a ``"token"``, a whole ``"word"`` or a ``"span"`` of words.
         corruption: the share of the maskable tokens to which ``mask``, ``random`` and ``keep``
-            apply, if it is not to be ``rate``. More: tokens are hidden that need not be predicted.
-            Fewer: the rest of the predicted stays visible, where copying is enough.
+            apply; ``None``: ``rate``. A larger share also hides tokens that are not predicted. A
+            smaller one leaves some of the predicted tokens visible, so that copying is enough.
 
     Raises:
-        ValueError: if a share is out of range, the three do not sum to one, or the unit has
-            another name.
+        ValueError: if a share is out of range, the three do not sum to 1, or the unit is not one of
+            :data:`UNITS`.
 
-    Source: Devlin et al. 2019, section 3.1 and appendix A.1. Corruption and prediction set apart:
-    Wettig et al. 2023.
+    Source: Devlin et al. 2019, section 3.1 and appendix A.1. Separate rates of
+    corruption and prediction: Wettig et al. 2023.
     """
 
     rate: float = 0.15
@@ -86,14 +86,14 @@ class MaskingRule:
 
 
 class PieceTable:
-    """What masking must know of a vocabulary.
+    """What masking needs to know about a vocabulary.
 
-    Special are [PAD], [UNK], [CLS], [SEP], [MASK] and Google's places left free, ``[unused7]``:
-    they are never selected, and never put in at random. ([UNK] is maskable in Google's code; but
-    what would be learnt there?)
+    Special are [PAD], [UNK], [CLS], [SEP], [MASK] and the unused places such as ``[unused7]``. They
+    are never selected and never put in at random. Google's code also masks [UNK]; here it does not
+    count, since [UNK] stands for many different words.
 
     Args:
-        pieces: each at its number.
+        pieces: the vocabulary, V strings in the order of their numbers.
 
     Attributes:
         special: boolean ``[V]``.
@@ -128,11 +128,11 @@ class PieceTable:
 
 
 class Masked(NamedTuple):
-    """A batch made into a task; all ``[B, S]``.
+    """A masked batch; all ``[B, S]``.
 
     Attributes:
         input_ids: what the model reads.
-        labels: the original number where it is to be predicted, elsewhere :data:`IGNORED`.
+        labels: the original number where it is predicted, elsewhere :data:`IGNORED`.
         branches: what was done: :data:`UNTOUCHED`, :data:`MASK`, :data:`RANDOM` or :data:`KEEP`.
     """
 
@@ -151,30 +151,30 @@ def mask_tokens(
 ) -> Masked:
     """Select tokens, hide them by the rule, and keep the originals as labels.
 
-    Of a sequence with n maskable tokens max(1, round(rate · n)) are predicted, as in Google's code:
-    every sequence teaches something, and the number of predictions hardly varies. (Hugging Face's
-    collator tosses a coin for each token instead: right on average, and a short text may get none.)
-    Words and spans are drawn until that number is reached, so the last word may exceed it.
+    Of a sequence with n maskable tokens, max(1, round(rate · n)) are predicted, as in Google's
+    code. So every sequence has a prediction. Hugging Face's collator draws each token independently
+    instead: the rate is right on average, but a short text may get no prediction. Words and spans
+    are drawn until the number is reached; the last word may exceed it.
 
-    Each token draws its branch for itself; a span draws one for all of its tokens. A random piece
-    is drawn evenly from all ordinary ones, and may be the one that stood there.
+    Each token draws its branch independently; a span draws one for all of its tokens. A random
+    piece is drawn evenly from all ordinary ones. It may be the original one.
 
-    The same generator state and the same ids give the same task. A new draw each time a text is
-    read is *dynamic* masking; the seed fixed for each text, *static*.
+    The same generator state and the same ids give the same masks. A new draw each time a text is
+    read is *dynamic* masking; a fixed seed for each text is *static* masking.
 
     Args:
         input_ids: ``[B, S]``; it is not changed.
         table: of the vocabulary.
         rule: ``None``: BERT's.
         generator: source of all randomness, on the CPU.
-        attention_mask: ``[B, S]``, boolean or 0/1; what is 0 is never selected. ``None``: [PAD]
-            alone says what is padding.
+        attention_mask: ``[B, S]``, boolean or 0/1; what is 0 is never selected. ``None``: only
+            special tokens are never selected.
 
     Raises:
-        TypeError: if the ids are not ``torch.long``, the mask is floating point, or the generator
-            is none.
-        ValueError: if a shape does not fit, a number is not in the vocabulary, or a sequence has no
-            token that can be selected.
+        TypeError: if the ids are not ``torch.long``, the mask is floating point, or ``generator``
+            is not a ``torch.Generator``.
+        ValueError: if a shape does not fit, a number is not in 0..V - 1, or a sequence has no token
+            that can be selected.
 
     Source: Devlin et al. 2019, section 3.1 and appendix A.1; whole words: the code released with
     it; spans: Joshi et al. 2020, section 3.1, with one change, see :func:`starts_of_spans`.
@@ -227,10 +227,10 @@ def starts_of_spans(
 ) -> Tensor:
     """Cut each sequence from its start into spans of random length, in words.
 
-    A span has l words with a probability in proportion to 0.2 · 0.8^(l - 1), l at most 10; a
+    A span has l words with a probability proportional to 0.2 · 0.8^(l - 1), l at most 10; a
     special token ends it early. Of these spans enough are drawn, the last cut short between words.
-    SpanBERT draws lengths from the same law, but places one span after the other at random and
-    tries again when they collide: a loop where this is one sum over the batch.
+    SpanBERT draws lengths from the same distribution, but places one span after the other at random
+    and tries again when two overlap. That needs a loop; this is one cumulative sum.
 
     Args:
         maskable: boolean ``[B, S]``.
@@ -249,7 +249,7 @@ def starts_of_spans(
     ).view(size)  # [B, S]
     begins = torch.zeros(size[0], size[1] + 1, dtype=torch.bool)
     begins[:, 0] = True
-    # Numbers of the words that begin a span; those beyond the last word share one spare place.
+    # Numbers of the words that begin a span; numbers beyond the last word share one extra place.
     begins.scatter_(1, lengths.cumsum(1).clamp(max=size[1]), True)
     number = (words.cumsum(1) - 1).clamp(
         min=0
@@ -261,17 +261,17 @@ def starts_of_spans(
 def draw_in_random_order(
     maskable: Tensor, words: Tensor, units: Tensor, generator: torch.Generator
 ) -> Tensor:
-    """Put the units of each sequence in random order, each unit's tokens in their own.
+    """Put the units of each sequence in random order; inside a unit the order stays.
 
     Args:
         maskable: boolean ``[B, S]``.
-        words: boolean ``[B, S]``: where words begin (each maskable token, if words do not matter).
-        units: boolean ``[B, S]``: where the units begin that are drawn, each at a word's start.
+        words: boolean ``[B, S]``: where words begin (each maskable token, if the unit is a token).
+        units: boolean ``[B, S]``: where the units begin, each at the start of a word.
         generator: source of randomness.
 
     Returns:
-        For each token how many come before its *word* in that order, ``[B, S]``; S if the token is
-        not maskable. So ``order < k`` selects at least k tokens (if there are so many), whole
+        For each token, how many tokens come before its *word* in that order, ``[B, S]``; S if the
+        token is not maskable. So ``order < k`` selects at least k tokens (if there are so many), whole
         words, and exactly k where every word is one token.
     """
     length = maskable.shape[1]

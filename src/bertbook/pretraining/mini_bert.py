@@ -35,13 +35,13 @@ def load_mini_bert(
     """Load the committed model with both heads, in evaluation mode, and its tokenizer.
 
     Args:
-        folder: where ``config.json``, ``vocab.txt`` and ``model.safetensors`` stand.
+        folder: with ``config.json``, ``vocab.txt`` and ``model.safetensors``.
 
     Returns:
         Model and tokenizer; new ones each time.
 
     Raises:
-        WeightsError: if a file is missing or is not the committed one.
+        WeightsError: if a file is missing or is not the committed one (by SHA-256).
     """
     folder = Path(folder)
     for name, expected in SHA256.items():
@@ -56,17 +56,17 @@ def load_mini_bert(
 
 @torch.no_grad()
 def start_with_neighbours(model: nn.Module, choices: Mapping[str, Any]) -> nn.Module:
-    """Let the heads of a fresh model begin with neighbours, and the layers with small steps.
+    """Start the heads of a new model with attention to neighbours, the layers with small changes.
 
-    Begun as usual, so small a BERT stays at the frequencies of pieces for long: nothing useful can
-    be read from an attention that is even, and nothing makes it uneven that has no use.
+    With the usual initial weights so small a BERT predicts only the frequencies of pieces for a
+    long time. Even attention carries nothing useful, so no gradient makes it uneven.
 
     Args:
         model: with an encoder ``bert``, freshly initialised; it is changed.
         choices: ``neighbours``, ``positions_std`` and ``looks_std``, see
             :func:`bertbook.pretraining.mini_bert.start_looking_at_neighbours`; ``words_std`` of the
-            word embeddings; ``values_std``, for each layer that of the matrices which carry on what
-            was looked at.
+            word embeddings; ``values_std``, for each layer, of the matrices of its values and its
+            attention output.
 
     Returns:
         The same model.
@@ -99,7 +99,7 @@ def start_looking_at_neighbours(
     positions_std: float,
     looks_std: float,
 ) -> None:
-    """Let each head begin with a look at one place before or behind.
+    """Start each head with attention to a place at a fixed distance before or behind.
 
     Positions start as sinusoids, wavelengths 4 to 256. A step by o places turns each pair of a sine
     and a cosine by an angle; a head's query matrix is its key matrix after that turn, so the query
@@ -107,7 +107,7 @@ def start_looking_at_neighbours(
 
     Args:
         model: freshly initialised; it is changed.
-        neighbours: for each layer and head the o.
+        neighbours: the offset o of each head, a row for each layer.
         positions_std: root mean square of the position vectors.
         looks_std: standard deviation of the key matrices.
 

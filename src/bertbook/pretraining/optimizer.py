@@ -1,4 +1,4 @@
-"""How BERT's weights are updated: what decays, and the course of the learning rate."""
+"""How BERT's weights are updated: weight decay and the learning rate over time."""
 
 from collections.abc import Callable
 
@@ -8,14 +8,14 @@ __all__ = ["decay_groups", "decays", "warmup_and_linear_decay"]
 
 
 def decays(name: str, parameter: Tensor) -> bool:
-    """Whether weight decay is for a parameter: for matrices and tables, not for what is added.
+    """Whether weight decay applies to a parameter: to matrices and tables, not to vectors.
 
-    Biases and LayerNorm's gains and biases are vectors; they are few, and pulling a gain towards
-    zero would pull it away from the identity, where it starts.
+    Biases and LayerNorm's gains are vectors. They are few, and decay would pull a gain away from 1,
+    where it starts.
 
     Args:
-        name: of the parameter; it does not matter here.
-        parameter: the parameter.
+        name: of the parameter; not used here.
+        parameter: of any shape.
 
     Source: the code released with Devlin et al. 2019.
     """
@@ -23,7 +23,7 @@ def decays(name: str, parameter: Tensor) -> bool:
 
 
 def decay_groups(model: nn.Module) -> list[dict]:
-    """A model's parameters for AdamW: those that :func:`decays` names, and those it spares."""
+    """A model's parameters for AdamW in two groups: with decay (see :func:`decays`), without."""
     decayed, spared = [], []
     for name, parameter in model.named_parameters():
         (decayed if decays(name, parameter) else spared).append(parameter)
@@ -31,10 +31,10 @@ def decay_groups(model: nn.Module) -> list[dict]:
 
 
 def warmup_and_linear_decay(warmup: int, steps: int) -> Callable[[int], float]:
-    """Up in a line, then down in a line to zero: factors on the learning rate.
+    """Factors on the learning rate: linearly up to 1, then linearly down to zero.
 
     Args:
-        warmup: w, steps until the factor is 1; 0: it starts there.
+        warmup: w, steps until the factor is 1; 0: it is 1 from the start.
         steps: n, all steps of the training.
 
     Returns:
@@ -42,8 +42,8 @@ def warmup_and_linear_decay(warmup: int, steps: int) -> Callable[[int], float]:
         (n - step) / (n - w). No step has factor 0.
 
     Raises:
-        ValueError: if ``warmup`` is not in 0..``steps`` - 1; the function, if a step is none of
-            the training's.
+        ValueError: if ``warmup`` is not in 0..``steps`` - 1; the returned function, if a step is
+            not in 0..``steps`` - 1.
 
     Source: Devlin et al. 2019, appendix A.2.
     """

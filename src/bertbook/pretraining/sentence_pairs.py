@@ -46,35 +46,35 @@ def sentence_pairs(
     negatives: str = "random",
     short: float = 0.1,
 ) -> list[SentencePair]:
-    """Go through all documents once and make a pair of each stretch of sentences.
+    """Go through all documents once and make a pair from each stretch of sentences.
 
     A stretch grows until it fills the length (or, with probability ``short``, a random shorter one)
-    and has at least two sentences. It is split between two sentences; then a coin decides whether
-    the second part stays. If not, it is
+    and has at least two sentences. It is split between two sentences. With probability one half
+    the second part stays. Otherwise it is
 
     - ``"random"``: replaced by sentences of another document, from a random place on, and goes back
-      into the text. BERT's task. Topic alone often gives it away.
-    - ``"swapped"``: put before the first part. Both are about the same; only order tells.
-    - ``"none"``: there is no coin, all pairs are as in the text.
+      into the text. BERT's task. The topic alone often gives the answer.
+    - ``"swapped"``: put before the first part. Both have the same topic; only their order differs.
+    - ``"none"``: the second part always stays.
 
-    What is too long loses pieces from the longer segment, A from its start and B from its end: at
-    the seam nothing is lost. A sentence that remains alone at the end of its document is left out.
-    (In Google's code it always gets a random partner, so that more than half of all pairs are
-    random and a single sentence gives the label away; and the random document may be the same one.)
+    A pair that is too long loses pieces from the longer segment, A from its start and B from its
+    end, so none where they meet. A sentence that remains alone at the end of its document is left
+    out. In Google's code it always gets a random partner: then more than half of all pairs are
+    random, and a single sentence reveals the label. There the random document may also be the same.
 
     Args:
         documents: each of at least one sentence, each sentence of at least one piece.
         length: the most pieces of a pair, special tokens included.
         generator: source of all randomness; a new pass with it makes other pairs.
-        negatives: what stands in half of the pairs: one of :data:`NEGATIVES`.
-        short: probability of a target that is drawn evenly from 2 pieces up to the whole room.
+        negatives: how half of the pairs are changed: one of :data:`NEGATIVES`.
+        short: probability of a target length that is drawn evenly from 2 to ``length`` - 3 pieces.
 
     Returns:
         The pairs in the order of the text; shuffle them before training.
 
     Raises:
-        ValueError: if there is no document, or only one and partners must come from another;
-            a document or sentence is empty; or an argument is out of range.
+        ValueError: if there is no document, or only one with ``"random"``; a document or sentence is
+            empty; or if an argument is out of range.
 
     Source: Devlin et al. 2019, section 3.1 and appendix A.2. Swapped: Lan et al. 2020, section 3.1.
     """
@@ -140,13 +140,13 @@ def collate(
     generator: torch.Generator,
     pad_to: int | None = None,
 ) -> dict[str, Tensor]:
-    """Make B pairs a batch: packed, padded, masked.
+    """Make a batch of B pairs: packed, padded, masked.
 
     Args:
         pairs: at least one.
         table: of the vocabulary.
         rule: how tokens are masked; ``None``: BERT's.
-        generator: source of the masks. A new one for each step masks dynamically.
+        generator: source of the masks; a new one for each step gives dynamic masking.
         pad_to: S; ``None``: the longest of the batch.
 
     Returns:
@@ -176,7 +176,7 @@ def collate(
 
 def _check_documents(documents: Sequence[Document], least: int) -> None:
     if len(documents) < least:
-        more = ", one of them for random partners" if least > 1 else ""
+        more = ", since a random partner comes from another" if least > 1 else ""
         raise ValueError(
             f"expected at least {least} documents{more}, got {len(documents)}"
         )
