@@ -180,6 +180,9 @@ def test_what_is_wrong_is_said_in_one_line(place, capsys):
         ),
         "with another text: ": arguments(place, "unbroken", data="vocab.txt"),
         "seed: 0 there, 4 now": arguments(place, "unbroken", "--seed", "4"),
+        "a batch of 4 cannot be cut into 5 parts": arguments(
+            place, "x", "--accumulate", "5"
+        ),
         "20 positions are fewer than a stage's 24": arguments(
             place, "x", "--positions", "20"
         ),
@@ -253,6 +256,18 @@ def test_lower_case_lines_and_single_sentences_train(place, negatives):
         output = f"{name}-{negatives}"
         main(arguments(place, output, "--negatives", negatives, data=f"{name}.txt"))
         assert len(losses(place / output)) == 8
+
+
+def test_after_a_refusal_the_same_folder_takes_other_choices(place, capsys):
+    (place / "long.txt").write_text("The cat sat. The dog ran. A house.\n" * 9)
+    with pytest.raises(SystemExit):
+        main(arguments(place, "again", data="long.txt"))
+    said = capsys.readouterr().err
+    assert "documents found: 1, sentences: 27" in said
+    assert "or choose --negatives swapped or none" in said
+    assert "--shard" not in said  # all the text is in one
+    main(arguments(place, "again", "--negatives", "none", data="long.txt"))
+    assert len(losses(place / "again")) == 8
 
 
 def test_a_row_of_unknown_characters_is_left_out_and_logged(place):

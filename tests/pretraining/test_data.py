@@ -228,6 +228,8 @@ def test_numbers_that_are_none():
     for numbers in ((0, 1, 1), (1, -1, 1), (1, 1, 1.0), (True, 1, 1)):
         with pytest.raises(ValueError, match="must be a positive integer"):
             Stage(*numbers)
+    with pytest.raises(ValueError, match="length must be at least 5, got 4"):
+        Stage(1, 4, 1)
 
 
 def test_shards_with_few_pairs_share_a_turn():

@@ -28,7 +28,13 @@ from bertbook.corpora.texts import DataSet, TextFiles, TextShards, open_texts
 from bertbook.pretraining.data import Stage
 from bertbook.pretraining.export import save_folder
 from bertbook.pretraining.heads import BertForPreTraining
-from bertbook.pretraining.loop import CheckpointError, PreTraining, changes, pretrain
+from bertbook.pretraining.loop import (
+    CHECKPOINT,
+    CheckpointError,
+    PreTraining,
+    changes,
+    pretrain,
+)
 from bertbook.pretraining.masking import UNITS, MaskingRule, PieceTable
 from bertbook.pretraining.processes import join_processes, launched_alone
 from bertbook.pretraining.sentence_pairs import NEGATIVES
@@ -219,7 +225,7 @@ def _run(options: argparse.Namespace) -> None:
 def _learn_vocabulary(options: argparse.Namespace, texts: TextFiles | DataSet) -> None:
     """Write the vocabulary, unless the folder has one: a resumed training keeps its own."""
     path = options.output / VOCAB
-    if path.exists():
+    if path.exists() and _has_begun(options.output):
         return
     whole = (t.encode("utf-8", "replace").decode() for t in islice(texts, LEARN_FROM))
     words = count_words(whole, BasicTokenizer(do_lower_case=not options.cased))
@@ -227,6 +233,11 @@ def _learn_vocabulary(options: argparse.Namespace, texts: TextFiles | DataSet) -
     text = "".join(f"{piece}\n" for piece in pieces)
     write_atomically(path, lambda temporary: temporary.write_text(text, "utf-8"))
     print(f"the vocabulary: {path}, {len(pieces)} pieces")
+
+
+def _has_begun(folder: Path) -> bool:
+    """Whether there is a checkpoint; before, another attempt may choose anew."""
+    return any(folder.glob(f"{CHECKPOINT}-*"))
 
 
 def _settings(options: argparse.Namespace) -> PreTraining:
@@ -286,7 +297,7 @@ def _keep_choices(
         **{name: getattr(options, name) for name in ("shard", "cased", *ADDED)},
     }
     path = options.output / CHOICES
-    if path.exists():
+    if path.exists() and _has_begun(options.output):
         kept = {**ADDED, **json.loads(path.read_text("utf-8"))}
         if changed := changes(kept, given):
             raise ValueError(

@@ -18,6 +18,7 @@ from torch import Tensor
 from bertbook.corpora.sentences import A_DOCUMENT, A_SENTENCE
 from bertbook.pretraining.masking import MaskingRule, PieceTable
 from bertbook.pretraining.sentence_pairs import (
+    SPECIALS,
     Document,
     SentencePair,
     collate,
@@ -37,7 +38,7 @@ class Stage:
         batch_size: B, sequences a step of all processes together.
 
     Raises:
-        ValueError: if a number is not a positive integer.
+        ValueError: if a number is not a positive integer, or the length is below 5.
 
     Source: Devlin et al. 2019, appendix A.2.
     """
@@ -51,6 +52,10 @@ class Stage:
             number = getattr(self, name)
             if type(number) is not int or number < 1:
                 raise ValueError(f"{name} must be a positive integer, got {number!r}")
+        if self.length < SPECIALS + 2:  # said here, not when the stage begins
+            raise ValueError(
+                f"length must be at least {SPECIALS + 2}, got {self.length}"
+            )
 
 
 # Shards to try before a text without a known length is given up.
@@ -198,9 +203,11 @@ class PairStream:
                 "blank lines between sentences that belong together, or give longer texts"
             )
         else:
+            whole = getattr(self.shards, "count", None) == 1
             advice = (
                 "a random partner comes from another document of the same shard. Part the text "
-                "by blank lines, give a larger --shard, or choose --negatives swapped or none"
+                f"by blank lines{'' if whole else ', give a larger --shard'}, or choose "
+                "--negatives swapped or none"
             )
         total = getattr(self.shards, "total", None)
         twice = total is not None and found["documents"] > total

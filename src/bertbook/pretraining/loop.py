@@ -148,10 +148,13 @@ def pretrain(
         mixed_precision=mixed_precision,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=not nsp)],
     )
+    smallest = min(stage.batch_size for stage in settings.stages)
+    if smallest < (parts := accelerator.num_processes * settings.accumulate):
+        raise ValueError(f"a batch of {smallest} cannot be cut into {parts} parts")
     _keep_settings(folder, settings, model, write=accelerator.is_main_process)
     accelerator.wait_for_everyone()
-    how = {"negatives": settings.negatives, "seed": settings.seed}
-    stream = PairStream(shards, table, settings.rule, **how)
+    more = {"negatives": settings.negatives, "seed": settings.seed}
+    stream = PairStream(shards, table, settings.rule, **more)
     seed_everything(settings.seed)
     torch.manual_seed(settings.seed + 1_000_003 * accelerator.process_index)
     optimizer = torch.optim.AdamW(
@@ -270,7 +273,7 @@ def _keep_settings(folder: Path, settings: PreTraining, model, write: bool) -> N
         json.dumps({"settings": asdict(settings), "model": asdict(model.config)})
     )
     path = folder / SETTINGS
-    if path.exists():
+    if path.exists() and _checkpoints(folder):
         kept = json.loads(path.read_text())
         # These two may change during a training: the result does not depend on them.
         for name in ("checkpoint_every", "accumulate"):

@@ -271,8 +271,8 @@ def draw_in_random_order(
 
     Returns:
         For each token, how many tokens come before its *word* in that order, ``[B, S]``; S if the
-        token is not maskable. So ``order < k`` selects at least k tokens (if there are so many), whole
-        words, and exactly k where every word is one token.
+        token is not maskable. So ``order < k`` selects at least k tokens (if there are so many) in
+        whole words, and exactly k where every word is one token.
     """
     length = maskable.shape[1]
     keys = torch.rand(maskable.shape, generator=generator)  # [B, S]

@@ -73,8 +73,8 @@ def sentence_pairs(
         The pairs in the order of the text; shuffle them before training.
 
     Raises:
-        ValueError: if there is no document, or only one with ``"random"``; a document or sentence is
-            empty; or if an argument is out of range.
+        ValueError: if there is no document, or only one with ``"random"``; a document or sentence
+            is empty; or an argument is out of range.
 
     Source: Devlin et al. 2019, section 3.1 and appendix A.2. Swapped: Lan et al. 2020, section 3.1.
     """
