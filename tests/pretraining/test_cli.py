@@ -266,7 +266,8 @@ def test_after_a_refusal_the_same_folder_takes_other_choices(place, capsys):
     assert "documents found: 1, sentences: 27" in said
     assert "or choose --negatives swapped or none" in said
     assert "--shard" not in said  # all the text is in one
-    main(arguments(place, "again", "--negatives", "none", data="long.txt"))
+    other = ["--negatives", "none", "--line-ends", "space"]
+    main(arguments(place, "again", *other, data="long.txt"))
     assert len(losses(place / "again")) == 8
 
 
