@@ -86,9 +86,9 @@ def document_sentences(text: str, line_ends: str = "auto") -> list[str]:
             paragraphs.append([])
     lines = [line for paragraph in paragraphs for line in paragraph]
     joined = [s for p in paragraphs for s in split_sentences(" ".join(p))]
-    if line_ends == "space" or (
-        line_ends == "auto" and len(joined) > 1 and not all(map(_is_whole, lines))
-    ):
+    if line_ends == "space" or len(lines) == sum(map(bool, paragraphs)):
+        return joined  # in the second case no line end is inside a paragraph
+    if line_ends == "auto" and len(joined) > 1 and not all(map(_is_whole, lines)):
         return joined
     return [sentence for line in lines for sentence in split_sentences(line)]
 
