@@ -404,6 +404,34 @@ def test_files_of_pip_lead_nothing_astray(checkout, elsewhere, setting):
     assert checkout.installed() == "1.0"
 
 
+def test_the_variables_that_the_table_names_are_tried():
+    text = (
+        (ROOT / "CONTRIBUTING.md").read_text().split("### Machines")[1].split("\n#")[0]
+    )
+    named = set(re.findall(r"`([A-Z]+_?[A-Z_]{4,})`", text))
+    unexported = re.findall("^unexport (.*)", (ROOT / "Makefile").read_text(), re.M)
+    assert len(named) > 10
+    assert named <= {*PLACES, *SWITCHES, *" ".join(unexported).split()}
+
+
+def test_a_clone_keeps_the_bytes_whatever_git_is_told(tmp_path):
+    if not shutil.which("git"):
+        pytest.skip("needs git")
+    source, clone = tmp_path / "source", tmp_path / "clone"
+    source.mkdir()
+    shutil.copy(ROOT / ".gitattributes", source)
+    (source / "vocab.txt").write_bytes(b"one\ntwo\r\n")
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (
+        ["init", "-q", source],
+        ["-C", source, "add", "."],
+        ["-C", source, *who, "commit", "-q", "-m", "all"],
+        ["-c", "core.autocrlf=true", "clone", "-q", source, clone],
+    ):
+        subprocess.run(["git", *command], check=True)
+    assert (clone / "vocab.txt").read_bytes() == b"one\ntwo\r\n"
+
+
 def test_what_is_not_seen_in_the_environment_is_not_stamped(checkout, elsewhere):
     (elsewhere / "uv").mkdir()
     (elsewhere / "uv" / "uv.toml").write_text(f"[pip]\ntarget = '{elsewhere}'\n")
