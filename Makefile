@@ -16,6 +16,10 @@ endif
 # that the tests start would compile PyTorch anew.
 unexport PYTHONDONTWRITEBYTECODE
 
+# What the user has set for other programs: modules, kernels and drawing would come from there.
+unexport PYTHONHOME PYTHONPATH PYTHONSTARTUP PYTHONUSERBASE PYTHONOPTIMIZE PYTHONWARNINGS
+unexport JUPYTER_PATH JUPYTER_CONFIG_PATH JUPYTER_PREFER_ENV_PATH MPLBACKEND MATPLOTLIBRC
+
 BIN := .venv/bin
 
 define setup
@@ -82,12 +86,12 @@ test:
 	$(BIN)/python -m pytest -n 2
 
 # Nothing is fetched: no news, no look for updates, no extension catalogue. The notebooks find d3
-# and jQuery under /static. LAB_OPTIONS='--no-browser --port=8000' and the like go to JupyterLab.
+# and jQuery under /static. Jupyter refuses root, whom a container has as its only user, unasked. LAB_OPTIONS='--no-browser --port=8000' and the like go to JupyterLab.
 lab:
 	$(call setup,all)
 	@packages="$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" && \
 	exec $(BIN)/jupyter lab \
-	  --ServerApp.root_dir=. \
+	  --ServerApp.root_dir=. $$([ "$$(id -u)" != 0 ] || echo --allow-root) \
 	  --ServerApp.extra_static_paths="$$packages/mpld3/js" \
 	  --ServerApp.extra_static_paths="$$packages/xstatic/pkg/jquery/data" \
 	  --LabApp.default_url=/lab/tree/book \

@@ -1,14 +1,15 @@
 """Makes .venv and installs what a make target needs: ``python3 tools/setup.py book`` or ``all``.
 
-pip brings uv, and uv the wheels that locks/ names by their hashes. What is installed stands in a
-stamp, so that a second run has nothing to do. Standard library only, in the syntax of Python 3.6:
-an older interpreter must read far enough to be told that it is too old.
+pip installs uv, and uv installs the wheels that locks/ names by their hashes. A stamp records what
+is installed, so that a second run has nothing to do. Standard library only, in the syntax of Python
+3.6: an older interpreter must be able to read this file and say that it is too old.
 """
 
 import ast
 import hashlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -22,7 +23,8 @@ ALL = [*BOOK, "locks/all.txt", "requirements-data.txt", "requirements.txt"]
 PARTS = {"book": BOOK, "all": ALL}
 GIGABYTES = {"book": 0.5, "all": 2.5}  # .venv and the built book, measured
 
-# What pip calls a setting, and what uv does.
+# The machine may say where packages come from, and never where they go or what else is installed.
+# So of the settings of pip only these count (name for pip: name for uv) ...
 SETTINGS = {
     "index-url": "UV_DEFAULT_INDEX",
     "extra-index-url": "UV_INDEX",
@@ -34,6 +36,30 @@ SETTINGS = {
     "cert": "SSL_CERT_FILE",
     "proxy": "ALL_PROXY",
 }
+PIP_ONLY = ("no-index", "cache-dir", "no-cache-dir", "client-cert", "keyring-provider")
+# ... and of the variables of uv those that begin so. Those of Python would change what it imports.
+UV_KEPT = (
+    *(
+        "UV_CACHE",
+        "UV_NO_CACHE",
+        "UV_LINK_MODE",
+        "UV_CONCURRENT",
+        "UV_OFFLINE",
+        "UV_HTTP",
+    ),
+    *(
+        "UV_DEFAULT_INDEX",
+        "UV_INDEX",
+        "UV_EXTRA_INDEX",
+        "UV_FIND_LINKS",
+        "UV_INSECURE_HOST",
+    ),
+    *("UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_KEYRING", "UV_REQUEST_TIMEOUT"),
+)
+LISTING = (
+    "import importlib.metadata as m; "
+    "print([(d.metadata['Name'], d.version) for d in m.distributions()])"
+)
 # Words of pip and uv that tell what went wrong, and what to do about it. The first that fit count.
 ADVICE = {
     ("No space left", "quota exceeded"): """\
@@ -68,7 +94,7 @@ def run(*command, show=True, **settings):
     with subprocess.Popen(
         [str(part) for part in command],
         cwd=str(ROOT),
-        env={**settings, **os.environ},
+        env={**settings, **clean_environment()},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -85,21 +111,44 @@ def run(*command, show=True, **settings):
         raise Stop(next(fits, "The installation failed; it says why above."))
 
 
-def settings_for_uv():
-    """Return options and variables that tell uv what pip is told: uv reads nothing of pip's."""
-    command = [str(PYTHON), "-m", "pip", "config", "list"]
-    listed = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8").stdout
-    pip = {}
+def clean_environment():
+    """Return the variables of the machine, without those that redirect an installation."""
+    return {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PIP_", "PYTHON", "UV_")) or name.startswith(UV_KEPT)
+    }
+
+
+def read_settings():
+    """Return what pip is told about where packages come from: variables for pip, then for uv.
+
+    The options of uv come last: it has no variable for ``--no-index``.
+    """
+    listed = subprocess.run(
+        [str(PYTHON), "-I", "-m", "pip", "config", "list"],
+        env={**os.environ, "PIP_QUIET": "0", "PIP_PYTHON": ""},
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+    ).stdout
+    told = {}
     for scope in ("global.", "install.", ":env:."):  # the last one counts
         for line in listed.splitlines():
             if line.startswith(scope):
                 name, _, value = line[len(scope) :].partition("=")
-                pip[name] = ast.literal_eval(value).split()
-    no_index = pip.get("no-index", ["no"])[0].lower() in ("1", "on", "true", "yes")
-    found = {SETTINGS[name]: " ".join(pip[name]) for name in SETTINGS if name in pip}
-    if "find-links" in pip:
-        found["UV_FIND_LINKS"] = ",".join(pip["find-links"])
-    return ["--no-index"] if no_index else [], found
+                told[name] = ast.literal_eval(value).split()
+    # pip reads no file of the machine: what counts of it stands in the variables.
+    pip = {
+        "PIP_" + name.upper().replace("-", "_"): " ".join(told[name])
+        for name in (*SETTINGS, *PIP_ONLY)
+        if name in told
+    }
+    uv = {SETTINGS[name]: " ".join(told[name]) for name in SETTINGS if name in told}
+    if "find-links" in told:
+        uv["UV_FIND_LINKS"] = ",".join(told["find-links"])
+    no_index = told.get("no-index", ["no"])[0].lower() in ("1", "on", "true", "yes")
+    options = ["--no-index"] if no_index else []
+    return {"PIP_CONFIG_FILE": os.devnull, **pip}, uv, options
 
 
 def make_environment():
@@ -112,6 +161,8 @@ def make_environment():
             f"This Python ({sys.executable}) cannot make environments: {error}.\n"
             "Debian and Ubuntu keep that in a package of its own: apt-get install python3-venv"
         ) from error
+    if not os.access(str(ROOT), os.W_OK):
+        raise PermissionError(13, "", str(ROOT))
     print(f"Making .venv with Python {sys.version.split()[0]}", flush=True)
     run(sys.executable, "-m", "venv", "--clear", "--without-pip", VENV)
     run(PYTHON, "-m", "ensurepip", show=False)  # by venv, it would not say why it fails
@@ -125,15 +176,35 @@ def install(target):
         print(
             f"  {free:.1f} GB are free; it takes {GIGABYTES[target]} GB, less what is cached."
         )
+    for_pip, settings, options = read_settings()
     pip = [PYTHON, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
-    run(*pip, "--require-hashes", "--only-binary", ":all:", "-r", BOOK[0])
-    options, settings = settings_for_uv()
+    run(*pip, "--require-hashes", "--only-binary", ":all:", "-r", BOOK[0], **for_pip)
     uv = [UV, "pip", "install", "--python", PYTHON, "--only-binary", ":all:", *options]
     uv += ["--index-strategy", "unsafe-best-match"]  # as pip chooses
     locks = [f"--requirement={name}" for name in PARTS[target][1:] if name != ALL[-1]]
     run(*uv, "--no-deps", "--require-hashes", *locks, **settings)
     if target == "all":
         run(*uv, "--no-build-isolation", "-r", ALL[-1], **settings)
+
+
+def look(target):
+    """Raise Stop unless .venv has what was to be installed there."""
+    command = [str(PYTHON), "-I", "-c", LISTING]
+    said = subprocess.run(command, stdout=subprocess.PIPE, encoding="utf-8").stdout
+
+    def key(name, version):
+        return re.sub("[-_.]+", "-", name).lower(), version.split("+")[0]
+
+    found = {key(*pair) for pair in ast.literal_eval(said)}
+    text = "\n".join((ROOT / name).read_text("utf-8") for name in PARTS[target])
+    # A pin with a marker is perhaps for another machine.
+    for pin in re.findall(r"^([\w.-]+)==([\w.]+)(?!.*;)", text, re.M):
+        if key(*pin) not in found:
+            raise Stop(
+                f"{'=='.join(pin)} was installed, but not in {VENV}. A setting of this machine\n"
+                "sends packages elsewhere: look for target, prefix or user in the configuration\n"
+                "of uv (uv.toml) and pip."
+            )
 
 
 def digest(files):
@@ -168,12 +239,18 @@ def set_up(target):
     # The stamp is empty while something is installed: what was interrupted is done again.
     STAMP.write_text(json.dumps(here), "utf-8")
     install(target)
+    look(target)
     STAMP.write_text(json.dumps({**stamp, **here, **wanted}, indent=1), "utf-8")
 
 
 if __name__ == "__main__":
     try:
         set_up({"book": "book", "all": "all"}[sys.argv[1]])
+    except PermissionError as error:
+        sys.exit(
+            f"\nSet-up stopped.\nUser {os.geteuid()} may not write {error.filename}: clone the"
+            " book again as this user, or change the owner of the checkout (chown -R)."
+        )
     except (Stop, OSError) as stop:
         sys.exit(f"\nSet-up stopped.\n{stop}")
     except KeyboardInterrupt:

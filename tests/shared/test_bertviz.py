@@ -187,6 +187,19 @@ def test_wrong_choice_of_layer_or_head_is_named():
         model_view(weights(), TOKENS, title=TITLE, include_heads=[])
 
 
+def test_more_than_a_browser_can_draw_is_refused():
+    rows = torch.full((1, 12, 210, 210), 1 / 210)
+    few = {"tokens": ["a"] * 210, "title": TITLE}
+    for layers in (1, 2):
+        with pytest.raises(ValueError, match=r"529,200 weights.* at most 500,000"):
+            head_view([rows] * layers, **few)
+    message = r"1,058,400 weights.* fewer tokens, include_layers or include_heads"
+    with pytest.raises(ValueError, match=message):
+        model_view([rows] * 2, **few)
+    page = model_view([rows] * 2, **few, include_layers=[1], include_heads=[3]).page
+    assert page.count(",") > 210**2
+
+
 # ---------------------------------------------------------------- the neuron view's page
 
 WIDTH = 8

@@ -80,6 +80,15 @@ class Checkout:
         self.write("locks/uv.txt", wheels.lines["uv"])
         self.write("locks/book.txt", wheels.lines["1.0"])
 
+        # Whatever imports pip or uv from there fails; what is installed there counts for nothing.
+        elsewhere = folder.parent / "elsewhere"
+        elsewhere.mkdir(exist_ok=True)
+        for name in ("pip.py", "uv.py"):
+            (elsewhere / name).write_text(
+                "raise RuntimeError('of another environment')"
+            )
+        self.astray = {"PIP_USER": "1", "PYTHONPATH": str(elsewhere)}
+
     def write(self, name, text):
         (self.folder / name).parent.mkdir(exist_ok=True)
         (self.folder / name).write_text(text)
@@ -99,14 +108,14 @@ class Checkout:
         return next((self.folder / ".venv" / "lib").glob("python3.*/site-packages"))
 
     def environment(self, **changes):
-        """Neither settings of this machine nor make's; packages only from the wheels."""
+        """Settings that would lead astray, not this machine's or make's; only the wheels."""
         settings = {
+            **self.astray,
             "PIP_CONFIG_FILE": os.devnull,
             "PIP_NO_CACHE_DIR": "1",
             "PIP_NO_INDEX": "1",
             "PIP_FIND_LINKS": str(self.wheels.folder),
             "UV_CACHE_DIR": str(self.folder.parent / "cache"),
-            "PYTHONPATH": str(self.folder / "broken"),
         }
         kept = {n: value for n, value in os.environ.items() if not n.startswith(OURS)}
         merged = kept | settings | changes
@@ -279,6 +288,7 @@ def test_an_environment_that_is_not_right_is_made_anew(checkout, monkeypatch):
     monkeypatch.setattr(
         book_setup, "run", lambda *command, **_: commands.append(command)
     )
+    monkeypatch.setattr(book_setup, "look", lambda target: None)
     for name in ("ROOT", "VENV", "PYTHON", "UV", "STAMP"):
         there = checkout.folder / getattr(book_setup, name).relative_to(ROOT)
         monkeypatch.setattr(book_setup, name, there)
@@ -315,7 +325,7 @@ def test_uv_is_told_what_pip_is_told(monkeypatch, tmp_path):
     monkeypatch.setenv("PIP_TRUSTED_HOST", "a b")
     monkeypatch.setenv("PIP_CERT", "/variable.pem")
     monkeypatch.setattr(book_setup, "PYTHON", sys.executable)
-    options, variables = book_setup.settings_for_uv()
+    pip, variables, options = book_setup.read_settings()
     assert options == []
     expected = {
         "UV_DEFAULT_INDEX": "http://a/simple",
@@ -327,8 +337,129 @@ def test_uv_is_told_what_pip_is_told(monkeypatch, tmp_path):
     }
     assert variables.items() >= expected.items()
     assert "UV_HTTP_RETRIES" not in variables
+    assert (
+        pip.items()
+        >= {"PIP_CERT": "/variable.pem", "PIP_PROXY": "http://proxy:1"}.items()
+    )
+    assert (pip["PIP_CONFIG_FILE"], "PIP_RETRIES" in pip) == (os.devnull, False)
     monkeypatch.setenv("PIP_NO_INDEX", "true")
-    assert book_setup.settings_for_uv()[0] == ["--no-index"]
+    assert book_setup.read_settings()[2] == ["--no-index"]
+
+
+@pytest.fixture
+def elsewhere(tmp_path):
+    return tmp_path / "elsewhere"
+
+
+PLACES = (
+    *(
+        "PIP_TARGET",
+        "PIP_PREFIX",
+        "PIP_ROOT",
+        "PIP_PYTHON",
+        "PIP_SRC",
+        "PIP_BUILD_TRACKER",
+    ),
+    *(
+        "UV_PROJECT_ENVIRONMENT",
+        "UV_PYTHON",
+        "UV_TARGET",
+        "UV_PREFIX",
+        "UV_CONFIG_FILE",
+    ),
+    *("PYTHONUSERBASE", "PYTHONSTARTUP", "VIRTUAL_ENV", "CONDA_PREFIX", "JUPYTER_PATH"),
+    *(
+        "UV_CONSTRAINT",
+        "UV_OVERRIDE",
+        "PIP_CONSTRAINT",
+        "PIP_REQUIREMENT",
+    ),
+)
+SWITCHES = (
+    *("PIP_USER", "PIP_REQUIRE_VIRTUALENV", "PIP_DRY_RUN", "PIP_QUIET", "PIP_NO_DEPS"),
+    *("UV_SYSTEM_PYTHON", "UV_BREAK_SYSTEM_PACKAGES", "UV_NO_BINARY", "UV_DRY_RUN"),
+    *("UV_NO_INSTALLER_METADATA", "UV_MANAGED_PYTHON", "UV_REQUIRE_HASHES"),
+    *(
+        "PYTHONNOUSERSITE",
+        "PYTHONDONTWRITEBYTECODE",
+        "PYTHONOPTIMIZE",
+        "PYTHONSAFEPATH",
+    ),
+)
+
+
+def test_variables_of_the_user_lead_nothing_astray(checkout, elsewhere):
+    astray = {name: str(elsewhere) for name in PLACES} | dict.fromkeys(SWITCHES, "1")
+    checkout.set_up(**astray, PIP_NO_BINARY=":all:")
+    assert checkout.installed() == "1.0"
+    assert checkout.stamped() == {"book"}
+    assert not list(elsewhere.rglob("tiny*"))
+
+
+@pytest.mark.parametrize("setting", ["user = true", "target = {}", "prefix = {}"])
+def test_files_of_pip_lead_nothing_astray(checkout, elsewhere, setting):
+    path = checkout.folder / "pip.conf"
+    path.write_text("[install]\n" + setting.format(elsewhere))
+    checkout.set_up(PIP_CONFIG_FILE=str(path), PIP_USER=None)
+    assert checkout.installed() == "1.0"
+
+
+def test_the_variables_that_the_table_names_are_tried():
+    text = (
+        (ROOT / "CONTRIBUTING.md").read_text().split("### Machines")[1].split("\n#")[0]
+    )
+    named = set(re.findall(r"`([A-Z]+_?[A-Z_]{4,})`", text))
+    unexported = re.findall("^unexport (.*)", (ROOT / "Makefile").read_text(), re.M)
+    assert len(named) > 10
+    assert named <= {*PLACES, *SWITCHES, *" ".join(unexported).split()}
+
+
+def test_a_clone_keeps_the_bytes_whatever_git_is_told(tmp_path):
+    if not shutil.which("git"):
+        pytest.skip("needs git")
+    source, clone = tmp_path / "source", tmp_path / "clone"
+    source.mkdir()
+    shutil.copy(ROOT / ".gitattributes", source)
+    (source / "vocab.txt").write_bytes(b"one\ntwo\r\n")
+    who = ["-c", "user.name=a", "-c", "user.email=a@example.org"]
+    for command in (
+        ["init", "-q", source],
+        ["-C", source, "add", "."],
+        ["-C", source, *who, "commit", "-q", "-m", "all"],
+        ["-c", "core.autocrlf=true", "clone", "-q", source, clone],
+    ):
+        subprocess.run(["git", *command], check=True)
+    assert (clone / "vocab.txt").read_bytes() == b"one\ntwo\r\n"
+
+
+def test_what_is_not_seen_in_the_environment_is_not_stamped(checkout, elsewhere):
+    (elsewhere / "uv").mkdir()
+    (elsewhere / "uv" / "uv.toml").write_text(f"[pip]\ntarget = '{elsewhere}'\n")
+    told = ["tiny==1.0 was installed, but not in", "uv.toml"]
+    checkout.set_up(fails=told, XDG_CONFIG_HOME=str(elsewhere))
+    assert checkout.stamped() == set()
+    checkout.set_up()
+    assert checkout.installed() == "1.0"
+
+
+def test_make_works_with_the_python_of_another_home(checkout, elsewhere):
+    add_command(checkout.folder / ".venv" / "bin" / "jupyter-book", "mkdir _build; env")
+    for name in ("_config.yml", "_toc.yml", "tools/book_extension.py"):
+        checkout.write(name, "")
+    result = checkout.run("make", "book", PYTHONHOME=str(elsewhere), JUPYTER_PATH="/x")
+    assert result.returncode == 0, result.stderr
+    assert not re.search("^(PYTHONHOME|PYTHONPATH|JUPYTER_PATH)=", result.stdout, re.M)
+
+
+def test_a_checkout_that_may_not_be_written_is_named(bare):
+    bare.folder.chmod(0o555)
+    # Root writes everywhere, unless it gives that up.
+    meek = ["setpriv", "--bounding-set=-all", "--inh-caps=-all"]
+    command = [sys.executable, "tools/setup.py", "book"]
+    result = bare.run(*(meek if os.geteuid() == 0 else []), *command)
+    bare.folder.chmod(0o755)
+    assert result.returncode == 1
+    says(result, f"User {os.geteuid()} may not write {bare.folder}", "chown")
 
 
 # --- which Python

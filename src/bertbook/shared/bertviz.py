@@ -34,6 +34,8 @@ NEURON_CONTROLS = f"""
 <div id="vis" style="overflow-x: auto"></div></div>
 """
 SUM_TOLERANCE = 1e-3
+# A weight is a line, and a browser draws some 30,000 of them in a second.
+MOST_LINES = 500_000
 
 
 def head_view(
@@ -61,11 +63,12 @@ def head_view(
 
     Raises:
         TypeError: ``attention`` is not a sequence of tensors (None: the model returned no weights).
-        ValueError: if an argument does not fit the others, or weights are not rows of
-            probabilities.
+        ValueError: if an argument does not fit the others, weights are not rows of
+            probabilities, or a browser could not draw so many weights.
     """
     _check(attention, tokens, sentence_b_start, title, decimals)
     layers = _chosen("include_layers", include_layers, len(attention))
+    _check_lines(attention[0][0].numel(), "tokens")
     _chosen("heads", heads, attention[0].shape[1])
     if layer is not None and layer not in layers:
         raise ValueError(
@@ -114,6 +117,8 @@ def model_view(
     _check(attention, tokens, sentence_b_start, title, decimals)
     layers = _chosen("include_layers", include_layers, len(attention))
     heads = _chosen("include_heads", include_heads, attention[0].shape[1])
+    lines = len(layers) * len(heads) * len(tokens) ** 2
+    _check_lines(lines, "tokens, include_layers or include_heads")
     weights = [_rounded(attention[i][0, heads], decimals) for i in layers]
     choices, select = _choices(weights, tokens, sentence_b_start)
     params = {
@@ -245,6 +250,15 @@ def _check(
             raise ValueError(f"{where} has a negative weight, {least:.3g}")
         if abs(worst - 1) > SUM_TOLERANCE:
             raise ValueError(f"{where} has a row that sums to {worst:.4f}, expected 1")
+
+
+def _check_lines(lines: int, smaller: str) -> None:
+    """Raises if a browser could not draw so many lines."""
+    if lines > MOST_LINES:
+        raise ValueError(
+            f"the view has {lines:,} weights, each a line, expected at most {MOST_LINES:,}: a "
+            f"browser takes minutes to draw more. Pass fewer {smaller}"
+        )
 
 
 def _chosen(name: str, indices: Sequence[int] | None, count: int) -> list[int]:
