@@ -56,7 +56,7 @@ def load_mini_bert(
 
 @torch.no_grad()
 def start_with_neighbours(model: nn.Module, choices: Mapping[str, Any]) -> nn.Module:
-    """Start the heads of a new model with attention to neighbours, the layers with small changes.
+    """Start the heads with attention to neighbours and the layers with small changes.
 
     With the usual initial weights so small a BERT predicts only the frequencies of pieces for a
     long time. Even attention carries nothing useful, so no gradient makes it uneven.
