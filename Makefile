@@ -86,7 +86,8 @@ test:
 	$(BIN)/python -m pytest -n 2
 
 # Nothing is fetched: no news, no look for updates, no extension catalogue. The notebooks find d3
-# and jQuery under /static. Jupyter refuses root, whom a container has as its only user, unasked. LAB_OPTIONS='--no-browser --port=8000' and the like go to JupyterLab.
+# and jQuery under /static. Jupyter refuses root unless told otherwise, and in a container there is
+# often nobody else. LAB_OPTIONS='--no-browser --port=8000' and the like go to JupyterLab.
 lab:
 	$(call setup,all)
 	@packages="$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')" && \

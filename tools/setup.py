@@ -39,22 +39,21 @@ SETTINGS = {
 PIP_ONLY = ("no-index", "cache-dir", "no-cache-dir", "client-cert", "keyring-provider")
 # ... and of the variables of uv those that begin so. Those of Python would change what it imports.
 UV_KEPT = (
-    *(
-        "UV_CACHE",
-        "UV_NO_CACHE",
-        "UV_LINK_MODE",
-        "UV_CONCURRENT",
-        "UV_OFFLINE",
-        "UV_HTTP",
-    ),
-    *(
-        "UV_DEFAULT_INDEX",
-        "UV_INDEX",
-        "UV_EXTRA_INDEX",
-        "UV_FIND_LINKS",
-        "UV_INSECURE_HOST",
-    ),
-    *("UV_NATIVE_TLS", "UV_SYSTEM_CERTS", "UV_KEYRING", "UV_REQUEST_TIMEOUT"),
+    "UV_CACHE",
+    "UV_NO_CACHE",
+    "UV_LINK_MODE",
+    "UV_CONCURRENT",
+    "UV_OFFLINE",
+    "UV_HTTP",
+    "UV_DEFAULT_INDEX",
+    "UV_INDEX",
+    "UV_EXTRA_INDEX",
+    "UV_FIND_LINKS",
+    "UV_INSECURE_HOST",
+    "UV_NATIVE_TLS",
+    "UV_SYSTEM_CERTS",
+    "UV_KEYRING",
+    "UV_REQUEST_TIMEOUT",
 )
 LISTING = (
     "import importlib.metadata as m; "

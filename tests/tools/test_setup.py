@@ -351,41 +351,46 @@ def elsewhere(tmp_path):
     return tmp_path / "elsewhere"
 
 
-PLACES = (
-    *(
-        "PIP_TARGET",
-        "PIP_PREFIX",
-        "PIP_ROOT",
-        "PIP_PYTHON",
-        "PIP_SRC",
-        "PIP_BUILD_TRACKER",
-    ),
-    *(
-        "UV_PROJECT_ENVIRONMENT",
-        "UV_PYTHON",
-        "UV_TARGET",
-        "UV_PREFIX",
-        "UV_CONFIG_FILE",
-    ),
-    *("PYTHONUSERBASE", "PYTHONSTARTUP", "VIRTUAL_ENV", "CONDA_PREFIX", "JUPYTER_PATH"),
-    *(
-        "UV_CONSTRAINT",
-        "UV_OVERRIDE",
-        "PIP_CONSTRAINT",
-        "PIP_REQUIREMENT",
-    ),
-)
-SWITCHES = (
-    *("PIP_USER", "PIP_REQUIRE_VIRTUALENV", "PIP_DRY_RUN", "PIP_QUIET", "PIP_NO_DEPS"),
-    *("UV_SYSTEM_PYTHON", "UV_BREAK_SYSTEM_PACKAGES", "UV_NO_BINARY", "UV_DRY_RUN"),
-    *("UV_NO_INSTALLER_METADATA", "UV_MANAGED_PYTHON", "UV_REQUIRE_HASHES"),
-    *(
-        "PYTHONNOUSERSITE",
-        "PYTHONDONTWRITEBYTECODE",
-        "PYTHONOPTIMIZE",
-        "PYTHONSAFEPATH",
-    ),
-)
+PLACES = [
+    "PIP_TARGET",
+    "PIP_PREFIX",
+    "PIP_ROOT",
+    "PIP_PYTHON",
+    "PIP_SRC",
+    "PIP_BUILD_TRACKER",
+    "UV_PROJECT_ENVIRONMENT",
+    "UV_PYTHON",
+    "UV_TARGET",
+    "UV_PREFIX",
+    "UV_CONFIG_FILE",
+    "PYTHONUSERBASE",
+    "PYTHONSTARTUP",
+    "VIRTUAL_ENV",
+    "CONDA_PREFIX",
+    "JUPYTER_PATH",
+    "UV_CONSTRAINT",
+    "UV_OVERRIDE",
+    "PIP_CONSTRAINT",
+    "PIP_REQUIREMENT",
+]
+SWITCHES = [
+    "PIP_USER",
+    "PIP_REQUIRE_VIRTUALENV",
+    "PIP_DRY_RUN",
+    "PIP_QUIET",
+    "PIP_NO_DEPS",
+    "UV_SYSTEM_PYTHON",
+    "UV_BREAK_SYSTEM_PACKAGES",
+    "UV_NO_BINARY",
+    "UV_DRY_RUN",
+    "UV_NO_INSTALLER_METADATA",
+    "UV_MANAGED_PYTHON",
+    "UV_REQUIRE_HASHES",
+    "PYTHONNOUSERSITE",
+    "PYTHONDONTWRITEBYTECODE",
+    "PYTHONOPTIMIZE",
+    "PYTHONSAFEPATH",
+]
 
 
 def test_variables_of_the_user_lead_nothing_astray(checkout, elsewhere):

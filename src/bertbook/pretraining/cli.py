@@ -43,7 +43,7 @@ from bertbook.tokenizer.learning import count_words, learn_vocabulary, pair_coun
 from bertbook.tokenizer.wordpiece import WordPieceTokenizer
 from bertbook.tokenizer.words import BasicTokenizer
 
-__all__ = ["main", "save_folder"]
+__all__ = ["main"]
 
 CHOICES, MODEL, VOCAB = "choices.json", "model", "vocab.txt"
 LEARN_FROM = 100_000  # documents
