@@ -25,7 +25,7 @@ from bertbook.pretraining.sentence_pairs import (
     sentence_pairs,
 )
 
-__all__ = ["PairStream", "Stage", "micro_batch"]
+__all__ = ["PairStream", "Stage", "check_parts", "micro_batch"]
 
 
 @dataclass(frozen=True)
@@ -222,6 +222,19 @@ class PairStream:
         return torch.Generator().manual_seed(seed)
 
 
+def check_parts(rows: int, part: int, parts: int) -> None:
+    """Refuse a part of a batch that does not exist.
+
+    Raises:
+        ValueError: if ``part`` does not lie in 0..``parts`` - 1, or ``parts`` in 1..``rows``.
+    """
+    if not 0 <= part < parts <= rows:
+        raise ValueError(
+            f"a batch of {rows} cannot be cut into {parts} parts: part must lie in "
+            f"0..{parts - 1} and parts in 1..{rows}, got {part} of {parts}"
+        )
+
+
 def micro_batch(
     batch: dict[str, Tensor], part: int, parts: int
 ) -> tuple[dict[str, Tensor], Tensor, Tensor]:
@@ -243,10 +256,7 @@ def micro_batch(
         ValueError: if ``part`` or ``parts`` is out of range.
     """
     rows = len(batch["input_ids"])
-    if not 0 <= part < parts <= rows:
-        raise ValueError(
-            f"part must lie in 0..{parts - 1} and parts in 1..{rows}, got {part} of {parts}"
-        )
+    check_parts(rows, part, parts)
     own = {name: tensor[part::parts] for name, tensor in batch.items()}
     selected, all_selected = own["labels"] >= 0, batch["labels"] >= 0
     return (

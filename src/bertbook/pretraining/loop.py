@@ -20,7 +20,7 @@ from accelerate import Accelerator
 from accelerate.utils import DistributedDataParallelKwargs
 from tqdm import tqdm
 
-from bertbook.pretraining.data import PairStream, Stage, micro_batch
+from bertbook.pretraining.data import PairStream, Stage, check_parts, micro_batch
 from bertbook.pretraining.heads import BertForPreTraining
 from bertbook.pretraining.masking import MaskingRule, PieceTable
 from bertbook.pretraining.optimizer import decay_groups, warmup_and_linear_decay
@@ -148,9 +148,10 @@ def pretrain(
         mixed_precision=mixed_precision,
         kwargs_handlers=[DistributedDataParallelKwargs(find_unused_parameters=not nsp)],
     )
-    smallest = min(stage.batch_size for stage in settings.stages)
-    if smallest < (parts := accelerator.num_processes * settings.accumulate):
-        raise ValueError(f"a batch of {smallest} cannot be cut into {parts} parts")
+    for stage in settings.stages:
+        check_parts(
+            stage.batch_size, 0, accelerator.num_processes * settings.accumulate
+        )
     _keep_settings(folder, settings, model, write=accelerator.is_main_process)
     accelerator.wait_for_everyone()
     more = {"negatives": settings.negatives, "seed": settings.seed}
